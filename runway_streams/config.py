@@ -1,0 +1,196 @@
+"""The settings of one process, read once from the environment by whoever starts it."""
+
+import json
+import os
+import re
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runway_streams.errors import ConfigError
+
+DEFAULT_BOOTSTRAP = "localhost:9092"
+SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_ARCHIVE = re.compile(r"file:///|(?!file)[a-z0-9]+://[^/]")
+_MEMORY = re.compile(r"\d+(\.\d+)?\s*[KMGT]i?B", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Where things are, and how to reach them. Values that may hold a password stay out of `repr`.
+
+    >>> Config(home=Path("/var/lib/runway")).state_dir
+    PosixPath('/var/lib/runway/state/worker-0')
+    """
+
+    home: Path
+    bootstrap: str = DEFAULT_BOOTSTRAP
+    topic_prefix: str = "runway."
+    instance_id: str = "worker-0"
+    archive_url: str = ""
+    session_timeout_s: int = 60
+    web_host: str = "127.0.0.1"
+    web_port: int = 6066
+    memory_limit: str = "4GiB"
+    accept_gap: bool = False
+    security_protocol: str = "PLAINTEXT"
+    sasl_mechanism: str = "PLAIN"
+    sasl_username: str | None = None
+    sasl_password: str | None = field(default=None, repr=False)
+    ssl_cafile: str | None = None
+    database: str | None = field(default=None, repr=False)
+    neo4j: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "home", Path(self.home).expanduser().absolute())
+        object.__setattr__(self, "archive_url", self.archive_url or (self.home / "lake").as_uri())
+        _check(self)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> "Config":
+        """Read the RUNWAY_* variables; an empty one counts as not set."""
+        given = {name: value for name, value in environ.items() if value}
+        home = Path(given.get("RUNWAY_HOME", "~/.runway")).expanduser().absolute()
+        texts = {name: given[variable] for variable, name in _TEXT_VARIABLES.items() if variable in given}
+        numbers = {name: _number(variable, given) for variable, name in _NUMBER_VARIABLES.items() if variable in given}
+        accept_gap = given.get("RUNWAY_ACCEPT_GAP", "0") not in ("0", "false", "no")
+        bootstrap = given.get("RUNWAY_BOOTSTRAP") or (running_stack(home) or {}).get("bootstrap", DEFAULT_BOOTSTRAP)
+        return cls(home=home, bootstrap=bootstrap, accept_gap=accept_gap, **texts, **numbers)  # type: ignore[arg-type]
+
+    @property
+    def state_dir(self) -> Path:
+        """The local state of this worker: RocksDB, progress marks."""
+        return self.home / "state" / self.instance_id
+
+    def topic(self, noun: str) -> str:
+        """The full name of a topic.
+
+        >>> Config(home=Path("/tmp")).topic("predictions")
+        'runway.predictions'
+        """
+        return self.topic_prefix + noun
+
+
+_TEXT_VARIABLES = {
+    "RUNWAY_TOPIC_PREFIX": "topic_prefix",
+    "RUNWAY_INSTANCE": "instance_id",
+    "RUNWAY_ARCHIVE": "archive_url",
+    "RUNWAY_BATCH_MEMORY": "memory_limit",
+    "RUNWAY_WEB_HOST": "web_host",
+    "RUNWAY_SECURITY_PROTOCOL": "security_protocol",
+    "RUNWAY_SASL_MECHANISM": "sasl_mechanism",
+    "RUNWAY_SASL_USERNAME": "sasl_username",
+    "RUNWAY_SASL_PASSWORD": "sasl_password",
+    "RUNWAY_SSL_CAFILE": "ssl_cafile",
+    "RUNWAY_DATABASE": "database",
+    "RUNWAY_NEO4J": "neo4j",
+}
+_NUMBER_VARIABLES = {
+    "RUNWAY_SESSION_TIMEOUT": "session_timeout_s",
+    "RUNWAY_WEB_PORT": "web_port",
+}
+
+
+def kafka_client_options(config: Config) -> dict[str, Any]:
+    """The keyword arguments with which any aiokafka client of this process connects."""
+    options: dict[str, Any] = {"bootstrap_servers": config.bootstrap, "security_protocol": config.security_protocol}
+    if config.security_protocol.endswith("SSL"):
+        options["ssl_context"] = _ssl_context(config.ssl_cafile)
+    if config.security_protocol.startswith("SASL"):
+        options["sasl_mechanism"] = config.sasl_mechanism
+        options["sasl_plain_username"] = config.sasl_username
+        options["sasl_plain_password"] = config.sasl_password
+    return options
+
+
+def stack_file(home: Path) -> Path:
+    """Where a running embedded stack tells its addresses."""
+    return home / "stack.json"
+
+
+def running_stack(home: Path) -> dict[str, Any] | None:
+    """What the embedded stack below `home` tells about itself, or None when none runs."""
+    try:
+        told = json.loads(stack_file(home).read_bytes())
+        return told if _alive(int(told["pid"])) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # no file, or one that was being written
+
+
+def _alive(pid: int) -> bool:
+    # A stack that was killed leaves its file behind.
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _check(config: Config) -> None:
+    if not _NAME.fullmatch(config.instance_id):
+        raise ConfigError(
+            f"RUNWAY_INSTANCE is {config.instance_id!r}, which cannot name a folder.",
+            "Use 1 to 64 letters, digits, dots, dashes or underscores.",
+        )
+    if config.topic_prefix and not _NAME.fullmatch(config.topic_prefix):
+        raise ConfigError(
+            f"RUNWAY_TOPIC_PREFIX is {config.topic_prefix!r}, which cannot begin a topic's name.",
+            "Use at most 64 letters, digits, dots, dashes or underscores.",
+        )
+    if not _ARCHIVE.match(config.archive_url):
+        raise ConfigError(
+            f"RUNWAY_ARCHIVE is {config.archive_url!r}, which is not an archive.",
+            "Give a folder as file:///PATH or a bucket as s3://BUCKET/PREFIX, gs://... or az://....",
+        )
+    if not _MEMORY.fullmatch(config.memory_limit):
+        raise ConfigError(f"RUNWAY_BATCH_MEMORY is {config.memory_limit!r}.", "Give a size such as 4GiB or 800MB.")
+    _check_range("RUNWAY_SESSION_TIMEOUT", config.session_timeout_s, 1, 1800)
+    _check_range("RUNWAY_WEB_PORT", config.web_port, 0, 65535)
+    _check_security(config)
+
+
+def _check_range(variable: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise ConfigError(f"{variable} is {value}.", f"Give a whole number from {least} to {most}.")
+
+
+def _check_security(config: Config) -> None:
+    if config.security_protocol not in SECURITY_PROTOCOLS:
+        raise ConfigError(
+            f"RUNWAY_SECURITY_PROTOCOL is {config.security_protocol!r}.",
+            f"Give one of {', '.join(SECURITY_PROTOCOLS)}.",
+        )
+    if not config.security_protocol.startswith("SASL"):
+        return
+    if config.sasl_mechanism not in SASL_MECHANISMS:
+        raise ConfigError(
+            f"RUNWAY_SASL_MECHANISM is {config.sasl_mechanism!r}.", f"Give one of {', '.join(SASL_MECHANISMS)}."
+        )
+    if not (config.sasl_username and config.sasl_password):
+        raise ConfigError(
+            f"RUNWAY_SECURITY_PROTOCOL is {config.security_protocol}, but there is no user or no password.",
+            "Set RUNWAY_SASL_USERNAME and RUNWAY_SASL_PASSWORD.",
+        )
+
+
+def _number(variable: str, environ: Mapping[str, str]) -> int:
+    try:
+        return int(environ[variable])
+    except ValueError:
+        raise ConfigError(f"{variable} is {environ[variable]!r}.", "Give a whole number.") from None
+
+
+def _ssl_context(cafile: str | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=cafile)
+    except OSError as error:
+        raise ConfigError(
+            f"RUNWAY_SSL_CAFILE is {cafile!r}, which cannot be read: {error}.", "Give a file of PEM certificates."
+        ) from error

@@ -1,0 +1,1 @@
+"""Ground truth: the join rule, the metric accumulators and the merge rule. Pure: numbers, arrays and dataclasses."""

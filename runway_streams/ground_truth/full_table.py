@@ -1,0 +1,226 @@
+"""The full tier at work: the hourly histograms that a partition has in memory, in one flat arena of cells."""
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from runway_streams.ground_truth.feature_bins import EdgeTable, FeaturePlan, numbers
+from runway_streams.ground_truth.full import CALIBRATION_BINS, CLASS_BINS, SCORE_BINS, Layout
+from runway_streams.ground_truth.pairs import JoinedPair
+from runway_streams.ground_truth.records import pack_full
+from runway_streams.ground_truth.settings import Settings
+from runway_streams.ground_truth.slim_table import SlimKey
+from schemas.metrics_record import FullRecord
+from schemas.model_settings import ReferenceProfile
+
+Ints = NDArray[np.int64]
+
+MAX_LAYOUTS = 100_000
+"""Settings whose layouts are remembered."""
+
+_decode = msgspec.msgpack.Decoder(FullRecord).decode
+
+
+class FullKey(NamedTuple):
+    """Whose histograms, in which layout."""
+
+    slim: SlimKey
+    digest: str
+
+
+class Histograms:
+    """One record's place in the arena: `base` is its first cell, the others are first cells of its families."""
+
+    __slots__ = ("base", "calibration", "joint", "key", "layout", "plan", "score", "score_class", "settings", "touched")
+
+    def __init__(self, key: FullKey, settings: Settings, layout: Layout, plan: FeaturePlan, base: int):
+        self.key, self.settings, self.layout, self.plan = key, settings, layout, plan
+        self.touched = 0
+        self.move(base)
+
+    def move(self, base: int) -> None:
+        """Puts the record elsewhere in the arena."""
+        self.base = base
+        self.score_class = self._cell("score_class")
+        self.calibration = self._cell("calibration")
+        self.score = self._cell("score")
+        self.joint = self._cell("joint")
+
+    def _cell(self, family: str) -> int:
+        found = self.layout.families.get(family)
+        return -1 if found is None else self.base + found[0]
+
+
+class FullTable:
+    """Hourly histograms by key. Adding is additive and vectorised; a batch hands in lists and they meet in one `add.at`."""
+
+    def __init__(self) -> None:
+        self.index: dict[FullKey, Histograms] = {}
+        self._arena = np.zeros(1 << 14)
+        self._end = 0
+        self._wasted = 0
+        self._edges = EdgeTable()
+        self._plans: dict[str, tuple[Layout, FeaturePlan]] = {}
+        self._layouts: dict[int, tuple[Settings, Layout]] = {}
+
+    def digest_of(self, settings: Settings) -> str:
+        """The digest of the layout that the settings ask for."""
+        return self._layout(settings).digest
+
+    def create(self, key: FullKey, settings: Settings, record: bytes | None = None) -> Histograms:
+        """Takes histograms in, empty or as they were saved."""
+        layout, plan = self._plan(settings)
+        base = self._allocate(layout.size)
+        found = self.index[key] = Histograms(key, settings, layout, plan, base)
+        if record is not None:
+            saved = _decode(record)
+            cells = np.frombuffer(saved.cells, dtype="<u4")
+            self._arena[base + cells] = np.frombuffer(saved.values, dtype="<f8")
+        return found
+
+    def drop(self, histograms: Histograms) -> None:
+        """Forgets histograms; their cells are reclaimed when the arena is packed."""
+        del self.index[histograms.key]
+        self._wasted += histograms.layout.size
+
+    def add_features(self, records: Sequence[Histograms], features: Sequence[dict[str, Any] | None]) -> None:
+        """Counts every feature of events that belong to records with a feature plan."""
+        plans = [record.plan for record in records]
+        given = [event or {} for event in features]
+        values = numbers(list(chain.from_iterable([p.get_numeric(f) for p, f in zip(plans, given, strict=True)])))
+        if len(values):
+            rows, first, nulls = np.concatenate([plan.columns for plan in plans], axis=1)
+            bases = np.repeat([record.base for record in records], [len(plan.numeric) for plan in plans])
+            cells = first + self._edges.search(values, rows)
+            if not np.isfinite(values).all():
+                cells = np.where(np.isnan(values), nulls, np.where(np.isinf(values), nulls + 1, cells))
+            np.add.at(self._arena, bases + cells, 1)
+        counted = [
+            record.base + cell
+            for record, plan, event in zip(records, plans, given, strict=True)
+            if plan.categorical
+            for cell in plan.category_cells(event)
+        ]
+        if counted:
+            np.add.at(self._arena, counted, 1)
+
+    def add_profile_scores(self, records: Sequence[Histograms], signals: Sequence[float | None]) -> None:
+        """Counts the scores (or values) of predictions in the bins of their reference profile."""
+        given = [
+            (r.score, r.plan.score_row, s) for r, s in zip(records, signals, strict=True) if r.score >= 0 and s is not None
+        ]
+        if given:
+            first, rows, values = (np.array(column) for column in zip(*given, strict=True))
+            np.add.at(self._arena, first + self._edges.search(values, rows), 1)
+
+    def add_pairs(self, records: Sequence[Histograms], pairs: Sequence[JoinedPair]) -> None:
+        """Adds joined pairs to what their records keep: scores by class, calibration, score by outcome."""
+        found = list(zip(records, pairs, strict=True))
+        binary = [(r, p) for r, p in found if r.score_class >= 0 and p.truth == p.truth]
+        if binary:
+            positive = np.array([p.actual == p.settings.positive for _, p in binary])
+            scores = np.array([p.prediction.score for _, p in binary])
+            self._add_scores(np.array([r.score_class for r, _ in binary]), scores, positive)
+            self._add_calibration(np.array([r.calibration for r, _ in binary]), scores, positive)
+        self._add_classes([(r, p) for r, p in found if p.prediction.scores and p.settings.task == "multiclass"])
+        self._add_joint([(r, p) for r, p in found if r.joint >= 0])
+
+    def _add_scores(self, first: Ints, scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> None:
+        bins = np.minimum((scores * SCORE_BINS).astype(np.int64), SCORE_BINS - 1)
+        np.add.at(self._arena, first + bins + SCORE_BINS * positive, 1)
+
+    def _add_calibration(self, first: Ints, scores: NDArray[np.float64], right: NDArray[np.bool_]) -> None:
+        cells = first + 3 * np.minimum((scores * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+        np.add.at(self._arena, cells, 1)
+        np.add.at(self._arena, cells + 1, scores)
+        np.add.at(self._arena, cells + 2, right.astype(np.float64))
+
+    def _add_classes(self, found: Sequence[tuple[Histograms, JoinedPair]]) -> None:
+        """Multiclass: every declared label's score one against the rest, and the predicted label's for calibration."""
+        cells: list[int] = []
+        for record, pair in found:
+            cells += _class_cells(record, pair)
+        if cells:
+            np.add.at(self._arena, cells, 1)
+        told = [
+            (record.calibration, score, labels[0] == labels[1])
+            for record, pair in found
+            if (labels := pair.labels) and (score := (pair.prediction.scores or {}).get(labels[0])) is not None
+        ]
+        if told:
+            first, scores, right = (np.array(column) for column in zip(*told, strict=True))
+            self._add_calibration(first, scores, right)
+
+    def _add_joint(self, found: Sequence[tuple[Histograms, JoinedPair]]) -> None:
+        """Score bin x outcome bin, where the pair has both."""
+        first, score_rows, signals, widths, outcomes = [], [], [], [], []
+        for record, pair in found:
+            prediction, plan = pair.prediction, record.plan
+            signal = prediction.value if prediction.score is None else prediction.score
+            outcome = plan.outcome_bin(pair.actual, pair.outcome)
+            if signal is not None and outcome is not None:
+                first.append(record.joint)
+                score_rows.append(plan.score_row)
+                signals.append(signal)
+                widths.append(plan.outcome_bins)
+                outcomes.append(outcome)
+        if first:
+            scores = self._edges.search(np.array(signals), np.array(score_rows))
+            np.add.at(self._arena, np.array(first) + scores * widths + outcomes, 1)
+
+    def pack(self, histograms: Sequence[Histograms]) -> list[bytes]:
+        """The records as they are written to RocksDB and to `runway.metrics`."""
+        return [pack_full(h.layout, self._arena[h.base : h.base + h.layout.size]) for h in histograms]
+
+    def cells(self, histograms: Histograms) -> NDArray[np.float64]:
+        """A copy of the record's cells."""
+        return self._arena[histograms.base : histograms.base + histograms.layout.size].copy()
+
+    def _layout(self, settings: Settings) -> Layout:
+        """Remembered by identity: it is asked for with every new record, and takes a hash over all families."""
+        found = self._layouts.get(id(settings))
+        if found is None or found[0] is not settings:
+            if len(self._layouts) >= MAX_LAYOUTS:
+                self._layouts.clear()
+            found = self._layouts[id(settings)] = (settings, Layout.of(settings))
+        return found[1]
+
+    def _plan(self, settings: Settings) -> tuple[Layout, FeaturePlan]:
+        layout = self._layout(settings)
+        found = self._plans.get(layout.digest)
+        if found is None:
+            plan = FeaturePlan(settings.profile or ReferenceProfile(), layout, self._edges)
+            found = self._plans[layout.digest] = (layout, plan)
+        return found
+
+    def _allocate(self, size: int) -> int:
+        if self._end + size > len(self._arena):
+            self._pack_arena(size)
+        base = self._end
+        self._end += size
+        return base
+
+    def _pack_arena(self, wanted: int) -> None:
+        used = self._end - self._wasted + wanted
+        arena = np.zeros(max(len(self._arena), 1 << (2 * used - 1).bit_length()))
+        end = 0
+        for record in self.index.values():
+            size = record.layout.size
+            arena[end : end + size] = self._arena[record.base : record.base + size]
+            record.move(end)
+            end += size
+        self._arena, self._end, self._wasted = arena, end, 0
+
+
+def _class_cells(record: Histograms, pair: JoinedPair) -> list[int]:
+    scores = pair.prediction.scores or {}
+    found = []
+    for label in record.settings.labels:
+        first, _ = record.layout.families[f"class:{label}"]
+        bin = min(int(scores.get(label, 0.0) * CLASS_BINS), CLASS_BINS - 1)
+        found.append(record.base + first + bin + (CLASS_BINS if pair.actual == label else 0))
+    return found

@@ -1,0 +1,193 @@
+"""The store of model settings: the compacted topic `runway.models`, written by `set_model` and followed by everyone.
+
+A record's key is the model's id, its value the JSON array of the model's last 32 changes, newest last: compaction keeps
+the last record of a key alone, and events of yesterday are read by the settings of yesterday.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+import msgspec
+from aiokafka import AIOKafkaProducer, ConsumerRecord
+
+from runway_streams.background import Background
+from runway_streams.config import Config, kafka_client_options
+from runway_streams.errors import RunwayError
+from runway_streams.ground_truth.records import parse_key
+from runway_streams.ground_truth.settings import NOTICE, Settings, SettingsHistory
+from runway_streams.ground_truth.times import format_time
+from runway_streams.topic_reader import TopicReader, kafka_errors, open_topic
+from schemas.model_settings import ModelSettings
+
+CHANGES = SettingsHistory.CHANGES
+REFRESH_S = 0.05
+RETRY_LIMIT_S = 10.0
+READ_LIMIT_S = 60.0
+MAX_RECORD_BYTES = 1_000_000
+"""32 changes with profiles must fit into one record; the oldest give way where they do not."""
+
+Clock = Callable[[], int]
+_log = logging.getLogger(__name__)
+_decode = msgspec.json.Decoder(list[ModelSettings]).decode
+
+
+def wall_clock() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+async def set_model(config: Config, settings: ModelSettings, now: Clock = wall_clock) -> ModelSettings:
+    """Publishes a change and returns it as published.
+
+    Without `effective_from` it applies from the beginning to a model that was never seen, else from a minute on. Raises
+    RunwayError where the settings contradict themselves or would apply earlier than every worker can know of them.
+    """
+    Settings.from_document(settings)
+    changes = (await _read_all(config)).get(settings.model_id, [])
+    seen = bool(changes) or await _has_metrics(config, settings.model_id)
+    change = effective(settings, seen, now())
+    value = encode_changes([*changes, change])
+    async with kafka_errors(config), AIOKafkaProducer(acks="all", **kafka_client_options(config)) as producer:
+        await producer.send_and_wait(config.topic("models"), value, key=settings.model_id.encode())
+    return change
+
+
+def effective(settings: ModelSettings, seen: bool, now: int) -> ModelSettings:
+    """The settings with the log time (ms) from which they apply.
+
+    >>> effective(ModelSettings("m"), seen=False, now=5).effective_from
+    0
+    >>> effective(ModelSettings("m"), seen=True, now=5).effective_from
+    60005
+    """
+    earliest = now + NOTICE if seen else 0
+    asked = settings.effective_from
+    if asked is not None and asked < earliest:
+        raise RunwayError(
+            f"effective_from of {settings.model_id}: {format_time(asked)} is earlier than {format_time(earliest)}.",
+            "A model that already has events changes a minute ahead at the earliest: leave it out, or give a later time.",
+        )
+    return msgspec.structs.replace(settings, effective_from=earliest if asked is None else asked)
+
+
+def encode_changes(changes: list[ModelSettings]) -> bytes:
+    """The record's value: the last 32 changes, fewer where they would not fit into a record."""
+    changes = sorted(changes, key=lambda change: change.effective_from or 0)[-CHANGES:]
+    while True:
+        value = msgspec.json.encode(changes)
+        if len(value) <= MAX_RECORD_BYTES:
+            return value
+        if len(changes) == 1:
+            raise RunwayError(
+                f"The settings of {changes[0].model_id} have {len(value)} bytes; at most {MAX_RECORD_BYTES} are taken.",
+                "Use fewer bins in the profile.",
+            )
+        changes = changes[1:]
+
+
+async def list_models(config: Config) -> list[ModelSettings]:
+    """The newest settings of every model, by name."""
+    changes = await _read_all(config)
+    return [changes[model][-1] for model in sorted(changes) if changes[model]]
+
+
+class SettingsReader(Background):
+    """Follows `runway.models` without a consumer group.
+
+        async with SettingsReader(config) as reader:
+            await reader.ready()
+            reader.history.at("fraud", log_time)
+
+    Lost connections are taken up again, after 10 s at most.
+    """
+
+    task_name = "settings reader"
+
+    def __init__(self, config: Config, now: Clock = wall_clock):
+        self.history = SettingsHistory()
+        self.unreadable = 0
+        self.problem = "runway.models was not read yet"
+        self._config, self._now = config, now
+        self._fresh_until = 0
+        self._is_ready = asyncio.Event()
+
+    def fresh_until(self) -> int:
+        """The wall time (ms) up to which every published change is known; 0 before the first reading."""
+        return self._fresh_until
+
+    async def ready(self) -> None:
+        """Returns once the topic was read to its end."""
+        await self._is_ready.wait()
+
+    async def __aenter__(self) -> "SettingsReader":
+        self.start()
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        await self.stop()
+
+    async def _run(self) -> None:
+        wait = 0.5
+        while True:
+            try:
+                async with open_topic(self._config, "models") as topic:
+                    while True:
+                        await self._catch_up(topic)
+                        wait = 0.5
+                        await asyncio.sleep(REFRESH_S)
+            except RunwayError as error:
+                self.problem = str(error)
+                _log.warning("Settings: %s Trying again in %.1f s.", error, wait)
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, RETRY_LIMIT_S)
+
+    async def _catch_up(self, topic: TopicReader) -> None:
+        asked = self._now()
+        async for record in topic.to_end():
+            for change in _changes_of(record, self._count_unreadable):
+                self._add(change)
+        self._fresh_until = asked
+        self.problem = ""
+        self._is_ready.set()
+
+    def _add(self, change: ModelSettings) -> None:
+        try:
+            self.history.add(Settings.from_document(change))
+        except RunwayError as error:
+            self._count_unreadable(str(error))
+
+    def _count_unreadable(self, why: str) -> None:
+        self.unreadable += 1
+        _log.error("Settings that cannot be used are left out: %s", why)
+
+
+async def _read_all(config: Config) -> dict[str, list[ModelSettings]]:
+    found: dict[str, list[ModelSettings]] = {}
+    async with asyncio.timeout(READ_LIMIT_S), open_topic(config, "models") as topic:
+        async for record in topic.to_end():
+            found[_model_of(record)] = _changes_of(record, _log.error)
+    return found
+
+
+async def _has_metrics(config: Config, model: str) -> bool:
+    """Whether any partition has an accumulator of the model: a pass over the topic's keys, for a person who can wait."""
+    async with asyncio.timeout(READ_LIMIT_S), open_topic(config, "metrics") as topic:
+        async for record in topic.to_end():
+            key = parse_key(record.key)
+            if key and key.model == model:
+                return True
+    return False
+
+
+def _model_of(record: ConsumerRecord) -> str:
+    return (record.key or b"").decode(errors="replace")
+
+
+def _changes_of(record: ConsumerRecord, unreadable: Callable[[str], None]) -> list[ModelSettings]:
+    try:
+        return _decode(record.value or b"[]")
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        unreadable(f"{record.topic}, offset {record.offset}: {error}")
+        return []

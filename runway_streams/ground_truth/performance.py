@@ -1,0 +1,304 @@
+"""Performance: merged accumulators of many windows to metrics, each with its n, and why where there is none.
+
+A metric is `{"value", "n"}`; proportions add `"ci"`, the Wilson interval at 95 %; the AUC adds `"bound"`; one that cannot
+be computed has the value None and a `"reason"`. `n` is what the value is a mean over, or for F1, the events it counts.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from runway_streams.ground_truth.full import CALIBRATION_BINS
+from runway_streams.ground_truth.settings import Settings
+from runway_streams.ground_truth.slim import INDEX, Rows
+
+Metric = dict[str, Any]
+Column = list[Metric]
+Cells = NDArray[np.float64]
+
+MAX_LABELS = 20
+"""A model without a task that has more numeric labels than this is read as a regression."""
+OTHER_LABEL = "__other__"
+"""Where labels beyond the bound are counted."""
+FULL_BIN = "PT1H"
+NO_SCORES = "no scores"
+FINER = f"finer than {FULL_BIN}"
+
+
+@dataclass(frozen=True)
+class Windows:
+    """What is known of n windows: merged slim `rows` (n, WIDTH) and `confusion` counts (n, predicted, actual).
+
+    `labels` name both axes of the confusion. `histograms`: name of a family of `full.Layout` -> (n, cells).
+    `no_histograms` says why a family is missing.
+    """
+
+    rows: Rows
+    labels: tuple[str, ...]
+    confusion: Cells
+    histograms: Mapping[str, Cells] = field(default_factory=dict)
+    no_histograms: str = NO_SCORES
+
+    def cell(self, name: str) -> Cells:
+        """One slim field of all windows."""
+        return self.rows[:, INDEX[name]]
+
+
+def performance(
+    row: Cells,
+    confusion: Mapping[tuple[str, str], float],
+    settings: Settings,
+    histograms: Mapping[str, Cells] | None = None,
+) -> dict[str, Any]:
+    """The metrics of one window: a slim row, counts by (predicted, actual) label, and families of `full.Layout`.
+
+    >>> from runway_streams.ground_truth import slim
+    >>> counts = {("1", "1"): 3, ("1", "0"): 1, ("0", "0"): 4}
+    >>> found = performance(slim.empty(1)[0], counts, Settings("m", task="binary"))
+    >>> found["precision"]["value"], found["recall"]["value"], found["log_loss"]
+    (0.75, 1.0, {'value': None, 'n': 0, 'reason': 'no scores'})
+    """
+    labels, matrix = confusion_matrix(confusion)
+    families = {name: np.asarray(cells)[np.newaxis] for name, cells in (histograms or {}).items()}
+    windows = Windows(np.asarray(row)[np.newaxis], labels, matrix[np.newaxis], families)
+    task = settings.task or guess_task(labels, float(windows.cell("errors")[0]))
+    return metrics_of(windows, task, positive_of(settings, labels))[0]
+
+
+def confusion_matrix(counts: Mapping[tuple[str, str], float]) -> tuple[tuple[str, ...], Cells]:
+    """Labels in order, and counts as (predicted, actual).
+
+    >>> confusion_matrix({("b", "a"): 2})
+    (('a', 'b'), array([[0., 0.],
+           [2., 0.]]))
+    """
+    labels = tuple(sorted({label for pair in counts for label in pair}))
+    place = {label: i for i, label in enumerate(labels)}
+    matrix = np.zeros((len(labels), len(labels)))
+    for (predicted, actual), count in counts.items():
+        matrix[place[predicted], place[actual]] += count
+    return labels, matrix
+
+
+def guess_task(labels: Sequence[str], numeric_pairs: float) -> str:
+    """The task of a model that states none, from the labels seen in all partitions and how many pairs were numbers.
+
+    >>> guess_task(("0", "1"), 50), guess_task(("a", "b", "c"), 0), guess_task((), 50)
+    ('binary', 'multiclass', 'regression')
+    >>> guess_task(tuple(map(str, range(21))), 50)
+    'regression'
+    """
+    overflow = len(labels) > MAX_LABELS or OTHER_LABEL in labels
+    if numeric_pairs and (overflow or not labels):
+        return "regression"
+    return "binary" if len(labels) <= 2 else "multiclass"
+
+
+def positive_of(settings: Settings, labels: Sequence[str]) -> str:
+    """The positive label: the settings', or where a model states none and never says it, the label that sorts last.
+
+    >>> positive_of(Settings("m"), ("0",)), positive_of(Settings("m"), ("no", "yes"))
+    ('1', 'yes')
+    """
+    known = settings.task or settings.positive in labels or set(labels) <= {settings.negative}
+    return settings.positive if known else max(labels)
+
+
+def metrics_of(windows: Windows, task: str, positive: str) -> list[dict[str, Any]]:
+    """The metrics of each window by the model's task."""
+    columns = {"binary": binary, "multiclass": multiclass, "regression": regression}[task](windows, positive)
+    return rows_of(columns)
+
+
+def rows_of(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Columns of equal length as one dict a row.
+
+    >>> rows_of({"a": [1, 2], "b": [3, 4]})
+    [{'a': 1, 'b': 3}, {'a': 2, 'b': 4}]
+    """
+    names = tuple(columns)
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def binary(windows: Windows, positive: str) -> dict[str, Column]:
+    """Accuracy, precision, recall, F1 = 2 tp / (2 tp + fp + fn), log-loss, Brier score, ECE and AUC."""
+    tp, fp, fn, tn = outcomes(windows, positive)
+    return {
+        "accuracy": _proportion(tp + tn, tp + fp + fn + tn, "no labelled predictions"),
+        "precision": _proportion(tp, tp + fp, "no positive predictions"),
+        "recall": _proportion(tp, tp + fn, "no positive outcomes"),
+        "f1": _ratio(2 * tp, 2 * tp + fp + fn, "no positive predictions or outcomes", n=tp + fp + fn),
+        **_losses(windows),
+        "ece": _ece(windows),
+        "auc": _auc(windows, "score_class"),
+    }
+
+
+def outcomes(windows: Windows, positive: str) -> tuple[Cells, Cells, Cells, Cells]:
+    """(tp, fp, fn, tn) of each window; every label but the positive one is negative."""
+    whole = windows.confusion.sum(axis=(1, 2))
+    if positive not in windows.labels:
+        none = np.zeros(len(whole))
+        return none, none, none, whole
+    i = windows.labels.index(positive)
+    tp = windows.confusion[:, i, i]
+    fp = windows.confusion[:, i, :].sum(axis=1) - tp
+    fn = windows.confusion[:, :, i].sum(axis=1) - tp
+    return tp, fp, fn, whole - tp - fp - fn
+
+
+def multiclass(windows: Windows, positive: str = "") -> dict[str, Column]:
+    """Accuracy, the log-loss, macro and weighted averages, and `classes`: precision, recall, F1, AUC of each label.
+
+    In the averages over the labels seen in a window, a class without predictions or outcomes counts as 0; the weights
+    are the numbers of outcomes. Both are as scikit-learn does it with `zero_division=0`.
+    """
+    hits = np.diagonal(windows.confusion, axis1=1, axis2=2)
+    predicted, actual = windows.confusion.sum(axis=2), windows.confusion.sum(axis=1)
+    n = windows.confusion.sum(axis=(1, 2))
+    parts = {"precision": (hits, predicted), "recall": (hits, actual), "f1": (2 * hits, predicted + actual)}
+    columns = {"accuracy": _proportion(hits.sum(axis=1), n, "no labelled predictions")}
+    seen = (predicted + actual) > 0
+    for name, (part, whole) in parts.items():
+        score = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+        columns[f"{name}_macro"] = _ratio(score.sum(axis=1), seen.sum(axis=1), "no labelled predictions", n=n)
+        columns[f"{name}_weighted"] = _ratio((score * actual).sum(axis=1), n, "no labelled predictions")
+    columns["log_loss"] = _losses(windows)["log_loss"]
+    each = {label: rows_of(_class(windows, i)) for i, label in enumerate(windows.labels)}
+    columns["classes"] = rows_of(each) if each else [{} for _ in n]
+    return columns
+
+
+def _class(windows: Windows, i: int) -> dict[str, Column]:
+    hits = windows.confusion[:, i, i]
+    predicted, actual = windows.confusion[:, i, :].sum(axis=1), windows.confusion[:, :, i].sum(axis=1)
+    columns = {
+        "precision": _proportion(hits, predicted, "never predicted"),
+        "recall": _proportion(hits, actual, "never the outcome"),
+        "f1": _ratio(2 * hits, predicted + actual, "never seen", n=predicted + actual - hits),
+    }
+    family = f"class:{windows.labels[i]}"
+    return columns | {"auc": _auc(windows, family)} if family in windows.histograms else columns
+
+
+def regression(windows: Windows, positive: str = "") -> dict[str, Column]:
+    """MAE, RMSE, bias (mean of value - outcome), MAPE where the outcome is not 0, R2, interval coverage and width.
+
+    R2 = 1 - (M2 + n mean^2 of the error) / (M2 of the outcome).
+    """
+    n, mean = windows.cell("errors"), windows.cell("error_mean")
+    squares = windows.cell("error_m2") + n * mean**2
+    spread = windows.cell("outcome_m2")
+    intervals = windows.cell("intervals")
+    no_pairs, no_intervals = "no numeric outcomes", "no prediction intervals"
+    return {
+        "mae": _ratio(windows.cell("abs_error"), n, no_pairs),
+        "rmse": _mean(np.sqrt(_divide(squares, n)), n, no_pairs),
+        "bias": _mean(mean, n, no_pairs),
+        "mape": _ratio(windows.cell("ape"), windows.cell("ape_n"), "no outcomes other than 0"),
+        "r2": _ratio(spread - squares, spread, "the outcomes do not vary", n=n),
+        "coverage": _proportion(windows.cell("covered"), intervals, no_intervals),
+        "interval_width": _ratio(windows.cell("width"), intervals, no_intervals),
+    }
+
+
+def wilson(successes: Cells, n: Cells, confidence: float = 0.95) -> tuple[Cells, Cells]:
+    """Wilson's interval of a proportion (1927), n > 0.
+
+    >>> [bound.round(3).tolist() for bound in wilson(np.array([9.0]), np.array([10.0]))]
+    [[0.596], [0.982]]
+    """
+    z = ndtri((1 + confidence) / 2)
+    share, square = successes / n, z * z
+    middle = (share + square / (2 * n)) / (1 + square / n)
+    half = z / (1 + square / n) * np.sqrt(share * (1 - share) / n + square / (4 * n * n))
+    return np.maximum(middle - half, 0), np.minimum(middle + half, 1)
+
+
+def expected_calibration_error(cells: Cells) -> Cells:
+    """ECE = sum over bins of |mean score - share of positives| n_bin / n; `cells` is (windows, bins x 3) of n, sum of
+    scores, positives. Windows without scores are 0.
+
+    >>> expected_calibration_error(np.array([[10, 2, 1, 10, 8, 9.0]])).round(3).tolist()
+    [0.1]
+    """
+    bins = cells.reshape(len(cells), -1, 3)
+    gaps = np.abs(bins[:, :, 1] - bins[:, :, 2]).sum(axis=1)
+    return _divide(gaps, bins[:, :, 0].sum(axis=1))
+
+
+def area_under_curve(negatives: Cells, positives: Cells) -> tuple[Cells, Cells]:
+    """AUC from counts by ascending score bin (windows, bins), and the most it can be off: ties in a bin count one half.
+
+    >>> [x.tolist() for x in area_under_curve(np.array([[1, 1, 0.0]]), np.array([[0, 1, 1.0]]))]
+    [[0.875], [0.125]]
+    """
+    pairs = negatives.sum(axis=1) * positives.sum(axis=1)
+    ties = (negatives * positives).sum(axis=1) / 2
+    below = np.cumsum(negatives, axis=1) - negatives
+    return _divide((positives * below).sum(axis=1) + ties, pairs), _divide(ties, pairs)
+
+
+def _losses(windows: Windows) -> dict[str, Column]:
+    n = windows.cell("scored")
+    return {name: _ratio(windows.cell(name), n, NO_SCORES) for name in ("log_loss", "brier")}
+
+
+def _ece(windows: Windows) -> Column:
+    cells = windows.histograms.get("calibration")
+    if cells is None:
+        return _nothing(windows)
+    n = cells.reshape(len(cells), CALIBRATION_BINS, 3)[:, :, 0].sum(axis=1)
+    return _mean(expected_calibration_error(cells), n, NO_SCORES)
+
+
+def _auc(windows: Windows, family: str) -> Column:
+    cells = windows.histograms.get(family)
+    if cells is None:
+        return _nothing(windows)
+    negatives, positives = np.split(cells, 2, axis=1)
+    area, bound = area_under_curve(negatives, positives)
+    scored = cells.sum(axis=1)
+    both = np.minimum(negatives.sum(axis=1), positives.sum(axis=1)) > 0
+    return [
+        {"value": value, "n": int(n), "bound": most}
+        if defined
+        else {"value": None, "n": int(n), "reason": "outcomes of one class only" if n else NO_SCORES}
+        for value, n, most, defined in zip(area.tolist(), scored.tolist(), bound.tolist(), both.tolist(), strict=True)
+    ]
+
+
+def _nothing(windows: Windows) -> Column:
+    return [{"value": None, "n": 0, "reason": windows.no_histograms} for _ in windows.rows]
+
+
+def _divide(part: Cells, whole: Cells) -> Cells:
+    return np.divide(part, whole, out=np.zeros(len(part)), where=whole != 0)
+
+
+def _proportion(part: Cells, whole: Cells, reason: str) -> Column:
+    safe = np.where(whole > 0, whole, 1)
+    low, high = wilson(np.minimum(part, safe), safe)
+    return [
+        {"value": value, "n": int(n), "ci": [least, most]} if n else {"value": None, "n": 0, "reason": reason}
+        for value, n, least, most in zip((part / safe).tolist(), whole.tolist(), low.tolist(), high.tolist(), strict=True)
+    ]
+
+
+def _ratio(part: Cells, whole: Cells, reason: str, n: Cells | None = None) -> Column:
+    counts: Iterable[float] = (whole if n is None else n).tolist()
+    return [
+        {"value": value, "n": int(count)} if size else {"value": None, "n": int(count), "reason": reason}
+        for value, size, count in zip(_divide(part, whole).tolist(), whole.tolist(), counts, strict=True)
+    ]
+
+
+def _mean(value: Cells, n: Cells, reason: str) -> Column:
+    return [
+        {"value": mean, "n": int(count)} if count else {"value": None, "n": 0, "reason": reason}
+        for mean, count in zip(value.tolist(), n.tolist(), strict=True)
+    ]

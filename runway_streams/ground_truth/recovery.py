@@ -1,0 +1,123 @@
+"""Recovery: where a partition goes on after an assignment, decided from its state, its last mark and what the log still has."""
+
+from dataclasses import dataclass, field
+
+from runway_streams.errors import Refused
+from runway_streams.ground_truth.partition import FORMAT, OUTCOMES, PREDICTIONS, PartitionState
+from runway_streams.ground_truth.times import HOUR, LIFE, format_time
+from schemas.metrics_record import Mark
+
+TOPICS = (PREDICTIONS, OUTCOMES)
+MAX_INCOMPLETE = 8 * 24
+"""Hours that a gap marks incomplete: as long as `runway.metrics` keeps its records."""
+
+
+@dataclass(frozen=True)
+class LogRange:
+    """What a topic-partition's log has: offsets from `begin` up to, not including, `end`."""
+
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where to read on. `rebuild_from` is a log time (ms) where the state must be made anew, None where it is good;
+    `closed_before` is the first log hour to be emitted again; `wait_for` are the offsets to reach before anything is emitted."""
+
+    offsets: dict[str, int]
+    rebuild_from: int | None = None
+    closed_before: int = 0
+    wait_for: dict[str, int] = field(default_factory=dict)
+    incomplete_hours: tuple[int, ...] = ()
+
+
+def plan_recovery(
+    state: PartitionState | None,
+    mark: Mark | None,
+    log: dict[str, LogRange],
+    cluster_id: str,
+    partitions: int,
+    mark_offsets: dict[str, int] | None = None,
+) -> Plan:
+    """What to do with a partition. A state that fits the log goes on where it was; a lost or too old one is rebuilt from
+    LIFE before the first hour that was not closed (`rebuild_from`; the caller finds the offsets of that time); without
+    state and mark it is a first start, from the earliest. Raises Refused where no answer would be right.
+
+    >>> log = {"predictions": LogRange(0, 10), "outcomes": LogRange(0, 5)}
+    >>> plan_recovery(None, None, log, "c", 4).offsets
+    {'predictions': 0, 'outcomes': 0}
+    >>> plan_recovery(PartitionState(offsets={"predictions": 7, "outcomes": 2}), None, log, "c", 4).offsets
+    {'predictions': 7, 'outcomes': 2}
+    """
+    wait_for = mark_offsets or {}
+    if mark:
+        _check_mark(mark, wait_for, log, cluster_id)
+    if state is not None:
+        _check_identity(state, log, cluster_id, partitions)
+        offsets = {topic: state.offsets.get(topic, log[topic].begin) for topic in TOPICS}
+        if all(offsets[topic] >= log[topic].begin for topic in TOPICS):
+            return Plan(offsets, wait_for=wait_for)
+    if state is None and mark is None:
+        return Plan({topic: log[topic].begin for topic in TOPICS})
+    closed_before = max(mark.closed_before if mark else 0, state.closed_before if state else 0)
+    return Plan({}, max(0, closed_before * HOUR - LIFE), closed_before, wait_for)
+
+
+def check_reach(plan: Plan, offsets: dict[str, int], log: dict[str, LogRange], accept_gap: bool, now: int) -> Plan:
+    """The plan with the offsets of its time, where the log still reaches back that far.
+
+    `offsets` are the first ones at or after `rebuild_from`. A log that begins at offset 0 was never cut. Where it does not
+    reach back the partition is refused, or its hours marked incomplete if `accept_gap`.
+    """
+    assert plan.rebuild_from is not None
+    cut = [topic for topic in TOPICS if log[topic].begin > 0 and offsets[topic] <= log[topic].begin]
+    if not cut:
+        return Plan(offsets, plan.rebuild_from, plan.closed_before, plan.wait_for)
+    if not accept_gap:
+        raise Refused(
+            f"The state is lost and the log of {' and '.join(cut)} no longer reaches back to {format_time(plan.rebuild_from)}.",
+            "Restore the state's folder from a backup, or start once with RUNWAY_ACCEPT_GAP=1: "
+            "the hours since then are then marked incomplete until the batch owns them.",
+        )
+    last = now // HOUR + 1
+    hours = tuple(range(max(plan.closed_before, last - MAX_INCOMPLETE), last))
+    return Plan(offsets, plan.rebuild_from, plan.closed_before, {}, hours)
+
+
+def _check_identity(state: PartitionState, log: dict[str, LogRange], cluster_id: str, partitions: int) -> None:
+    if state.format != FORMAT:
+        raise Refused(
+            f"The state has format {state.format}, this version reads {FORMAT}.",
+            "Start the newer version that wrote it, or move the state's folder away: it is rebuilt from the log.",
+        )
+    if state.cluster_id and cluster_id and state.cluster_id != cluster_id:
+        raise Refused(
+            f"The state belongs to the Kafka cluster {state.cluster_id}, this one is {cluster_id}.",
+            "Point RUNWAY_BOOTSTRAP to the right cluster, or move the state's folder away to start anew.",
+        )
+    if state.partitions and state.partitions != partitions:
+        raise Refused(
+            f"The topics had {state.partitions} partitions and now have {partitions}: keys have moved between them.",
+            "Stop the producers, let the workers read to the end, run a final batch, then start with new topics.",
+        )
+    for topic, offset in state.offsets.items():
+        if offset > log[topic].end:
+            raise Refused(
+                f"The state has read {topic} up to offset {offset}, but the log ends at {log[topic].end}: it was made anew.",
+                "Move the state's folder away to start anew with the new topic.",
+            )
+
+
+def _check_mark(mark: Mark, offsets: dict[str, int], log: dict[str, LogRange], cluster_id: str) -> None:
+    if mark.cluster_id and cluster_id and mark.cluster_id != cluster_id:
+        raise Refused(
+            f"runway.metrics was written from the Kafka cluster {mark.cluster_id}, this one is {cluster_id}.",
+            "Use a new runway.metrics topic with a new cluster.",
+        )
+    for topic, offset in offsets.items():
+        if offset > log[topic].end:
+            raise Refused(
+                f"runway.metrics counts {topic} up to offset {offset}, but its log ends at {log[topic].end}: it was made anew.",
+                "Make runway.metrics anew as well, with `runway topics create` after deleting it.",
+            )

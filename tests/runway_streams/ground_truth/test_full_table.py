@@ -1,0 +1,187 @@
+"""The full table: batches of any cut add up to what numpy counts in one pass, wherever the records lie in the arena."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runway_streams.ground_truth.full import CALIBRATION_BINS, SCORE_BINS
+from runway_streams.ground_truth.full_table import FullKey, FullTable
+from runway_streams.ground_truth.join import OutcomeHead, PredictionHead
+from runway_streams.ground_truth.pairs import truth_of
+from runway_streams.ground_truth.records import unpack_full
+from runway_streams.ground_truth.settings import Settings, digest_of
+from runway_streams.ground_truth.slim_table import SlimKey
+from schemas.model_settings import BinProfile, ReferenceProfile
+
+rng = np.random.default_rng(5)
+X, Y, COLOURS = [-1.0, 0.0, 0.5], [10.0], ["red", "blue"]
+SCORE_EDGES = [0.2, 0.5, 0.9]
+
+
+def settings_of(task="binary", outcome=None, labels=(), **features):
+    profile = ReferenceProfile(
+        features
+        or {
+            "x": BinProfile([1] * 4, edges=X),
+            "y": BinProfile([1] * 2, edges=Y),
+            "c": BinProfile([1] * 2, categories=COLOURS),
+        },
+        score=BinProfile([1] * 4, edges=SCORE_EDGES),
+        outcome=outcome or BinProfile([1, 1], categories=["0", "1"]),
+    )
+    return Settings("m", task, labels=labels, profile=profile, profile_digest=digest_of(profile))
+
+
+def key(table, settings, i=0):
+    return FullKey(SlimKey(f"m{i}", "", "", "", 1, 1), table.digest_of(settings))
+
+
+def families(table, record):
+    return unpack_full(table.pack([record])[0]).families
+
+
+values = st.none() | st.floats(-3, 12) | st.sampled_from([-1.0, 0.0, 0.5, 10.0, "0.25", "late", True, [1.0], "nan"])
+features = st.fixed_dictionaries(
+    {}, optional={"x": values, "y": values, "c": st.none() | st.sampled_from([*COLOURS, "green", 5])}
+)
+
+
+def bin_of(value, edges):
+    """Searchsorted, then NULL, then OTHER."""
+    if value is None or value == "nan":
+        return len(edges) + 1
+    if value == "late" or isinstance(value, list):
+        return len(edges) + 2
+    return int(np.searchsorted(edges, float(value), side="left"))
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(0, 2), features), max_size=5), max_size=4))
+def test_features_are_counted_as_searchsorted_counts_them(batches):
+    settings = settings_of()
+    table = FullTable()
+    records = [table.create(key(table, settings, i), settings) for i in range(3)]
+    expected = Counter()
+    for batch in batches:
+        table.add_features([records[i] for i, _ in batch], [event or None for _, event in batch])
+        for i, event in batch:
+            expected[i, "feature:x", bin_of(event.get("x"), X)] += 1
+            expected[i, "feature:y", bin_of(event.get("y"), Y)] += 1
+            colour = event.get("c")
+            expected[i, "feature:c", 2 if colour is None else COLOURS.index(colour) if colour in COLOURS else 3] += 1
+    found = Counter()
+    for i, record in enumerate(records):
+        for name, cells in families(table, record).items():
+            found.update({(i, name, cell): cells[cell] for cell in np.flatnonzero(cells).tolist()})
+    assert found == expected
+
+
+@pytest.mark.parametrize("only", [{"c": BinProfile([1] * 2, categories=COLOURS)}, {"x": BinProfile([1] * 4, edges=X)}])
+def test_a_profile_of_one_kind_alone(only):
+    settings = settings_of(**only)
+    table = FullTable()
+    record = table.create(key(table, settings), settings)
+    table.add_features([record, record], [{"x": 0.2, "c": "red"}, None])
+    [name] = only
+    assert families(table, record)[f"feature:{name}"].sum() == 2
+
+
+def pairs_of(settings, n=400):
+    found = []
+    for score, actual in zip(rng.choice([*rng.random(n), 0.0, 0.2, 0.5, 1.0], n), rng.integers(0, 2, n), strict=True):
+        head = PredictionHead(0, 0, label=str(int(score > 0.5)), score=float(score))
+        found.append(truth_of(head, OutcomeHead(0, 0, label=str(actual), value=float(actual)), settings))
+    return found
+
+
+@given(st.integers(1, 5))
+def test_binary_pairs_are_counted_as_numpy_counts_them(cuts):
+    settings = settings_of()
+    table, pairs = FullTable(), pairs_of(settings)
+    record = table.create(key(table, settings), settings)
+    for part in np.array_split(np.arange(len(pairs)), cuts):
+        table.add_pairs([record] * len(part), [pairs[i] for i in part])
+    scores = np.array([p.prediction.score for p in pairs])
+    truths = np.array([p.actual == "1" for p in pairs])
+    found = families(table, record)
+    by_class = [np.histogram(scores[truths == c], SCORE_BINS, (0, 1))[0] for c in (False, True)]
+    assert found["score_class"].tolist() == np.concatenate(by_class).tolist()
+    calibration = found["calibration"].reshape(-1, 3)
+    bins = np.minimum(scores * CALIBRATION_BINS, CALIBRATION_BINS - 1).astype(int)
+    assert calibration[:, 0].tolist() == np.bincount(bins, minlength=10).tolist()
+    assert calibration[:, 1] == pytest.approx(np.bincount(bins, scores, 10))
+    assert calibration[:, 2].tolist() == np.bincount(bins, truths, 10).tolist()
+    joint = np.zeros((4, 2))
+    np.add.at(joint, (np.searchsorted(SCORE_EDGES, scores), truths.astype(int)), 1)
+    assert found["joint"].reshape(4, 2).tolist() == joint.tolist()
+
+
+def test_the_joint_histogram_of_numbers():
+    settings = settings_of("regression", BinProfile([1, 1, 1], edges=[0.0, 1.0]))
+    table = FullTable()
+    record = table.create(key(table, settings), settings)
+    cases = [(0.1, -5.0), (0.3, 0.5), (7.0, 1.5), (7.0, 1.5), (0.5, None)]
+    pairs = [truth_of(PredictionHead(0, 0, value=v), OutcomeHead(0, 0, value=o), settings) for v, o in cases]
+    table.add_pairs([record] * len(pairs), pairs)
+    assert families(table, record)["joint"].reshape(4, 3).tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 2]]
+
+
+def test_multiclass_pairs_count_every_label_against_the_rest():
+    settings = Settings("m", "multiclass", labels=("b", "a"))
+    table = FullTable()
+    record = table.create(key(table, settings), settings)
+    said = [({"a": 1.0, "b": 0.25}, "a", "a"), ({"a": 0.5}, "a", "b"), ({"z": 0.9}, "z", "z")]
+    pairs = [truth_of(PredictionHead(0, 0, label=label, scores=scores), OutcomeHead(0, 0, label=actual), settings)
+             for scores, label, actual in said]  # fmt: skip
+    table.add_pairs([record] * 3, pairs)
+    found = families(table, record)
+    assert {i: n for i, n in enumerate(found["class:a"]) if n} == {64 + 63: 1, 32: 1, 0: 1}
+    assert {i: n for i, n in enumerate(found["class:b"]) if n} == {16: 1, 64: 1, 0: 1}
+    calibration = found["calibration"].reshape(-1, 3)
+    assert {i: row.tolist() for i, row in enumerate(calibration) if row[0]} == {9: [2, 1.9, 2], 5: [1, 0.5, 0]}
+
+
+def test_scores_are_counted_in_the_profiles_bins():
+    settings = settings_of()
+    table = FullTable()
+    record = table.create(key(table, settings), settings)
+    table.add_profile_scores([record] * 5, [0.2, 0.21, 0.9, 1.0, None])
+    assert families(table, record)["score"].tolist() == [1, 1, 1, 1]
+
+
+def test_records_come_back_as_they_were_packed():
+    settings, again = settings_of(), FullTable()
+    table = FullTable()
+    record = table.create(key(table, settings), settings)
+    table.add_pairs([record] * 50, pairs_of(settings, 50))
+    [packed] = table.pack([record])
+    again.create(key(again, settings, 1), settings)
+    restored = again.create(key(again, settings), settings, packed)
+    assert again.pack([restored]) == [packed]
+
+
+@given(st.lists(st.integers(0, 7), max_size=60))
+def test_records_survive_the_packing_of_the_arena(toggles):
+    table = FullTable()
+    table._arena = table._arena[:600]
+    kinds = [settings_of(), Settings("m", "binary"), Settings("m", "multiclass", labels=("a",))]
+    for i in toggles:
+        settings = kinds[i % 3]
+        record = table.index.get(key(table, settings, i))
+        if record is None:
+            record = table.create(key(table, settings, i), settings)
+            assert not table.cells(record).any()
+            table._arena[record.base : record.base + record.layout.size] = i + 1
+        else:
+            table.drop(record)
+    for record in table.index.values():
+        assert set(table.cells(record)) == {int(record.key.slim.model[1:]) + 1}
+
+
+def test_settings_of_another_profile_have_histograms_of_their_own():
+    table = FullTable()
+    one, two = settings_of(), settings_of(x=BinProfile([1, 1], edges=[3.0]))
+    assert table.digest_of(one) != table.digest_of(two)
+    assert table.digest_of(one) == table.digest_of(settings_of())
