@@ -1,0 +1,180 @@
+"""OpenPartitions: the partitions that this worker owns, with their state, and how each came to be open.
+
+State lies under <state folder>/<partition>. Bound: one RocksDB and one transactional producer a partition; the block cache
+and write buffers are shared (`tables.partition_store.Memory`).
+"""
+
+import asyncio
+import logging
+import shutil
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from runway_streams.errors import Refused
+from runway_streams.ground_truth.partition import OUTCOMES, PREDICTIONS, Partition, PartitionState, RawBatch
+from runway_streams.ground_truth.recovery import LogRange, Plan, check_reach, plan_recovery
+from runway_streams.ground_truth.settings import SettingsHistory
+from schemas.metrics_record import Mark
+from tables.partition_store import Memory, PartitionStore
+
+BAD_SHARE = 0.05
+"""Above this share of bad events among the last ones a partition says so and is not ready."""
+BAD_WINDOW = 20
+"""Batches over which the share of bad events is taken."""
+_log = logging.getLogger(__name__)
+_decode_state = msgspec.msgpack.Decoder(PartitionState).decode
+
+
+class Log(Protocol):
+    """What must be asked of Kafka to open a partition; see `runway_streams.kafka_log`."""
+
+    cluster_id: str
+    partitions: int
+
+    async def ranges(self, partition: int) -> dict[str, LogRange]: ...
+    async def offsets_at(self, partition: int, log_time: int, log: dict[str, LogRange]) -> dict[str, int]: ...
+
+
+@dataclass
+class OpenPartition:
+    """One partition at work. `lock` keeps a commit from covering bad events whose dead letters are not yet written."""
+
+    number: int
+    partition: Partition
+    store: PartitionStore
+    wait_for: dict[str, int]
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    expected: dict[str, int] = field(default_factory=dict)
+    bad: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=BAD_WINDOW))
+    last_emitted: float = 0.0
+    last_full: float = 0.0
+
+    def may_emit(self) -> bool:
+        """False until the committed offsets have reached the last mark: before that, values would run backwards."""
+        offsets = self.partition.state.offsets
+        if any(offsets.get(topic, 0) < offset for topic, offset in self.wait_for.items()):
+            return False
+        self.wait_for = {}
+        return True
+
+    def note_bad(self, events: int, bad: int) -> None:
+        """Remembers how many events of a batch were bad."""
+        self.bad.append((events, bad))
+
+    def mean_batch(self) -> float:
+        """Events of the last batches, mean."""
+        return sum(n for n, _ in self.bad) / len(self.bad) if self.bad else 0.0
+
+    def bad_share(self) -> float:
+        """The share of bad events among the last ones; 0 below 100 events."""
+        events = sum(n for n, _ in self.bad)
+        return sum(n for _, n in self.bad) / events if events >= 100 else 0.0
+
+
+class OpenPartitions:
+    """Opens partitions on assignment, closes them on revocation; a partition that is refused alone stays closed, with why."""
+
+    def __init__(self, folder: Path, history: SettingsHistory, topic_names: dict[str, str], memory: Memory | None = None):
+        self.folder, self.history, self.topic_names = folder, history, topic_names
+        self.memory = memory or Memory()
+        self.refused: dict[int, Refused] = {}
+        self._open: dict[int, OpenPartition] = {}
+        self._claimed: dict[int, PartitionStore] = {}
+
+    def __iter__(self):
+        return iter(list(self._open.values()))
+
+    def get(self, number: int) -> OpenPartition | None:
+        """The partition if it is open."""
+        return self._open.get(number)
+
+    def claim(self, number: int) -> bool:
+        """Takes a partition's state, which no other process may hold; False where it is refused.
+
+        This comes before the former owner is fenced: who cannot have the state must not end whoever has it.
+        """
+        if number in self._open or number in self._claimed:
+            return True
+        try:
+            self._claimed[number] = PartitionStore.open(self.folder / str(number), self.memory)
+        except Refused as refused:
+            self._refuse(number, refused)
+        return number in self._claimed
+
+    async def open(self, number: int, log: Log, mark: Mark | None, accept_gap: bool, now: int) -> OpenPartition | None:
+        """Opens a claimed partition where its state is good, rebuilds where it is not; None where it is refused."""
+        if number in self._open:
+            return self._open[number]
+        try:
+            opened = await self._open_or_rebuild(number, log, mark, accept_gap, now)
+        except Refused as refused:
+            self._refuse(number, refused)
+            return None
+        self.refused.pop(number, None)
+        self._open[number] = opened
+        return opened
+
+    def _refuse(self, number: int, why: Refused) -> None:
+        _log.error("Partition %d is refused. %s", number, why)
+        self.refused[number] = why
+
+    def close(self, number: int) -> None:
+        """Commits what has been applied and lets go of the state."""
+        found = self._open.pop(number, None)
+        if found is not None:
+            found.partition.commit()
+            found.store.close()
+
+    async def _open_or_rebuild(self, number: int, log: Log, mark: Mark | None, accept_gap: bool, now: int) -> OpenPartition:
+        store = self._claimed.pop(number)
+        try:
+            plan = await self._plan(number, store, log, mark, accept_gap, now)
+        except BaseException:
+            store.close()
+            raise
+        if plan.rebuild_from is not None:
+            _log.warning("Partition %d: the state is lost or too old; rebuilding from offsets %s.", number, plan.offsets)
+            store.close()
+            shutil.rmtree(store.path)
+            store = PartitionStore.open(store.path, self.memory)
+        partition = Partition(store, self.history, log.cluster_id, log.partitions)
+        if plan.rebuild_from is not None:
+            partition.state.closed_before = plan.closed_before
+            partition.state.incomplete_hours = list(plan.incomplete_hours)
+        partition.state.offsets.update(plan.offsets)
+        return OpenPartition(number, partition, store, plan.wait_for)
+
+    async def _plan(
+        self, number: int, store: PartitionStore, log: Log, mark: Mark | None, accept_gap: bool, now: int
+    ) -> Plan:
+        saved = store.read_state()
+        state = _decode_state(saved) if saved else None
+        names = {full: topic for topic, full in self.topic_names.items()}
+        mark_offsets = {names[full]: offset for full, offset in mark.offsets.items() if full in names} if mark else {}
+        ranges = await log.ranges(number)
+        plan = plan_recovery(state, mark, ranges, log.cluster_id, log.partitions, mark_offsets)
+        if plan.rebuild_from is None:
+            return plan
+        offsets = await log.offsets_at(number, plan.rebuild_from, ranges)
+        return check_reach(plan, offsets, ranges, accept_gap, now)
+
+    def positions(self, number: int) -> dict[str, int]:
+        """Where the partition's topics go on, by short name."""
+        found = self._open[number]
+        return {topic: found.partition.next_offset(topic) or 0 for topic in (PREDICTIONS, OUTCOMES)}
+
+
+def cut_to(batch: RawBatch, expected: int) -> RawBatch:
+    """The part of a batch from an offset on: what lies below was already applied.
+
+    >>> cut_to(RawBatch([b"a", b"b"], [3, 4], [0, 0], 5), 4).values
+    [b'b']
+    """
+    if not batch.offsets or batch.offsets[0] >= expected:
+        return batch
+    first = next((i for i, offset in enumerate(batch.offsets) if offset >= expected), len(batch.offsets))
+    return RawBatch(batch.values[first:], batch.offsets[first:], batch.timestamps[first:], batch.next_offset)

@@ -1,0 +1,150 @@
+"""PartitionStore: one RocksDB per partition, shared by both topics.
+
+| column family | key | value | bound, expiry |
+|---|---|---|---|
+| default | prediction id | the row, MessagePack, its last log time first | swept LIFE after its last head |
+| records | key as in `runway.metrics` | record as in `runway.metrics` | 50,000 open; deleted when their log hour has closed |
+| state | `state` | offsets, log times, counters, MessagePack | one |
+
+All that a commit changes goes into one WriteBatch. It is not synced: it survives the process, and what the machine loses is
+read from the log again, because the offsets lie in the same batch.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from rocksdict import (
+    BlockBasedOptions,
+    Cache,
+    DBCompressionType,
+    Options,
+    Rdict,
+    ReadOptions,
+    WriteBatch,
+    WriteBufferManager,
+)
+
+from runway_streams.errors import Refused
+from runway_streams.ground_truth.partition import Changes
+
+RECORDS, STATE = "records", "state"
+STATE_KEY = b"state"
+_ROW_MEMTABLE = 32 << 20
+"""Half of RocksDB's default: lookups of rows that lie in the memtable walk a skip list that the processor's cache can hold."""
+_RECORD_MEMTABLE = 16 << 20
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The memory that all partitions of a process share: one block cache, one budget of write buffers."""
+
+    cache_bytes: int = 256 << 20
+    write_buffer_bytes: int = 384 << 20
+    cache: Cache = field(init=False, repr=False)
+    write_buffers: WriteBufferManager = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cache", Cache(self.cache_bytes))
+        object.__setattr__(self, "write_buffers", WriteBufferManager(self.write_buffer_bytes, False))
+
+
+class PartitionStore:
+    """The state of one partition on disk; see the module for what lies where."""
+
+    def __init__(self, db: Rdict, path: Path):
+        # rocksdict's type stubs know neither raw mode nor multi-get.
+        self._db: Any = db
+        self.path = path
+        self._records: Any = db.get_column_family(RECORDS)
+        self._state = db.get_column_family(STATE)
+        self._records_handle = db.get_column_family_handle(RECORDS)
+        self._state_handle = db.get_column_family_handle(STATE)
+
+    @classmethod
+    def open(cls, path: Path | str, memory: Memory | None = None) -> "PartitionStore":
+        """Opens or makes the state below `path`. Raises Refused when another process holds it or it cannot be read."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        memory = memory or Memory()
+        families = {RECORDS: _options(memory, _RECORD_MEMTABLE), STATE: _options(memory, 1 << 20)}
+        try:
+            return cls(Rdict(str(path), _options(memory, _ROW_MEMTABLE), column_families=families), path)
+        except Exception as error:
+            raise Refused(
+                f"The state in {path} cannot be opened: {error}.",
+                "If another worker runs with this RUNWAY_INSTANCE, give this one its own; else move the folder away: "
+                "the worker rebuilds it from the log.",
+            ) from error
+
+    def close(self) -> None:
+        """Flushes and lets go of the files; the handles hold RocksDB's lock as long as they live."""
+        del self._records_handle, self._state_handle
+        self._records.close()
+        self._state.close()
+        self._db.close()
+
+    def read_state(self) -> bytes | None:
+        return self._state.get(STATE_KEY)
+
+    def get_rows(self, keys: list[bytes]) -> list[bytes | None]:
+        return self._db.get(keys)
+
+    def get_records(self, keys: list[bytes]) -> list[bytes | None]:
+        return self._records.get(keys)
+
+    def iter_records(self) -> Iterable[tuple[bytes, bytes]]:
+        return self._records.items()
+
+    def scan_rows(self, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        # A sweep passes once: it must not push what lookups need out of the cache.
+        once: Any = ReadOptions()
+        once.fill_cache(False)
+        # The least key above `after` is itself and a zero byte.
+        return list(islice(self._db.items(from_key=after + b"\0" if after else None, read_opt=once), limit))
+
+    def write(self, changes: Changes) -> None:
+        batch = WriteBatch(raw_mode=True)
+        put, delete = batch.put, batch.delete
+        # In the order of keys neighbours in the memtable are inserted together: a third less work.
+        for key, value in sorted(changes.rows):
+            put(key, value)
+        for key in changes.dead_rows:
+            delete(key)
+        for key, value in changes.records:
+            put(key, value, self._records_handle)
+        for key in changes.dead_records:
+            delete(key, self._records_handle)
+        put(STATE_KEY, changes.state, self._state_handle)
+        self._db.write(batch)
+
+    def size(self) -> dict[str, int]:
+        """Rows (estimated) and bytes on disk."""
+        rows = self._db.property_int_value("rocksdb.estimate-num-keys") or 0
+        return {"rows": rows, "bytes": sum(f.stat().st_size for f in self.path.rglob("*") if f.is_file())}
+
+
+def _options(memory: Memory, memtable: int) -> Options:
+    blocks = BlockBasedOptions()
+    blocks.set_block_cache(memory.cache)
+    blocks.set_bloom_filter(10, False)
+    blocks.set_cache_index_and_filter_blocks(True)
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(True)
+    blocks.set_block_size(8 << 10)
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.create_missing_column_families(True)
+    options.set_block_based_table_factory(blocks)
+    options.set_compression_type(DBCompressionType.lz4())
+    options.set_write_buffer_size(memtable)
+    options.set_write_buffer_manager(memory.write_buffers)
+    # Most predictions are new: a bloom filter on the memtable answers their lookups without walking its skip list.
+    options.set_memtable_whole_key_filtering(True)
+    options.set_memtable_prefix_bloom_ratio(0.1)
+    options.set_max_background_jobs(2)
+    options.set_keep_log_file_num(4)
+    options.set_max_open_files(512)
+    options.set_max_total_wal_size(256 << 20)
+    return options

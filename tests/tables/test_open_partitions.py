@@ -1,0 +1,153 @@
+"""Partitions opened on assignment: as they were, from the beginning, rebuilt, or refused alone."""
+
+from dataclasses import dataclass, field
+
+import msgspec
+import pytest
+
+from runway_streams.ground_truth.partition import OUTCOMES, PREDICTIONS, RawBatch
+from runway_streams.ground_truth.recovery import LogRange
+from runway_streams.ground_truth.settings import SettingsHistory
+from runway_streams.ground_truth.times import HOUR, LIFE
+from schemas.metrics_record import Mark
+from tables.open_partitions import BAD_SHARE, OpenPartition, OpenPartitions, cut_to
+from tables.partition_store import Memory, PartitionStore
+
+H0 = 480_000
+NOW = H0 * HOUR
+NAMES = {PREDICTIONS: "runway.predictions", OUTCOMES: "runway.outcomes"}
+
+
+@dataclass
+class FakeLog:
+    """A log whose records were appended one an hour, the first at `H0 - 100`."""
+
+    begin: int = 0
+    end: int = 100
+    cluster_id: str = "c"
+    partitions: int = 1
+    asked: list[int] = field(default_factory=list)
+
+    async def ranges(self, partition: int) -> dict[str, LogRange]:
+        return {topic: LogRange(self.begin, self.end) for topic in NAMES}
+
+    async def offsets_at(self, partition: int, log_time: int, log: dict[str, LogRange]) -> dict[str, int]:
+        self.asked.append(log_time)
+        return {topic: max(self.begin, log_time // HOUR - (H0 - 100)) for topic in NAMES}
+
+    async def mark(self, partition: int) -> None:
+        return None
+
+
+def open_partitions(folder):
+    return OpenPartitions(folder, SettingsHistory(), NAMES, Memory(8 << 20, 16 << 20))
+
+
+async def claim_and_open(partitions, number, *arguments):
+    return await partitions.open(number, *arguments) if partitions.claim(number) else None
+
+
+def predict(opened, key="a"):
+    """Applies one prediction of hour H0."""
+    raw = msgspec.json.encode({"prediction_id": key, "model_id": "m", "timestamp": NOW, "prediction": 1})
+    start = opened.partition.next_offset(PREDICTIONS)
+    opened.partition.apply(PREDICTIONS, RawBatch([raw], [start], [NOW], start + 1))
+
+
+def mark(**offsets):
+    return Mark({NAMES[topic]: offset for topic, offset in offsets.items()}, NOW, H0, {}, cluster_id="c")
+
+
+@pytest.fixture
+def partitions(tmp_path):
+    found = open_partitions(tmp_path)
+    yield found
+    for opened in found:
+        found.close(opened.number)
+
+
+async def test_a_first_start_begins_at_the_earliest(partitions):
+    opened = await claim_and_open(partitions, 3, FakeLog(begin=5), None, False, NOW)
+    assert partitions.positions(3) == {PREDICTIONS: 5, OUTCOMES: 5}
+    assert opened.may_emit()
+    assert (opened.partition.state.cluster_id, opened.partition.state.partitions) == ("c", 1)
+    assert await claim_and_open(partitions, 3, FakeLog(), None, False, NOW) is opened
+
+
+async def test_a_closed_partition_opens_where_it_was(partitions):
+    predict(await claim_and_open(partitions, 0, FakeLog(), None, False, NOW))
+    partitions.close(0)
+    assert partitions.get(0) is None
+    opened = await claim_and_open(partitions, 0, FakeLog(), None, False, NOW)
+    assert partitions.positions(0) == {PREDICTIONS: 1, OUTCOMES: 0}
+    assert len(opened.partition.outbox) == 1
+
+
+async def test_nothing_is_emitted_before_the_mark_is_reached(partitions):
+    opened = await claim_and_open(partitions, 0, FakeLog(), None, False, NOW)
+    predict(opened)
+    partitions.close(0)
+    opened = await claim_and_open(partitions, 0, FakeLog(), mark(predictions=3, outcomes=0), False, NOW)
+    assert not opened.may_emit()
+    predict(opened, "b")
+    assert not opened.may_emit()
+    predict(opened, "c")
+    assert opened.may_emit()
+
+
+async def test_a_lost_state_is_rebuilt_from_a_life_before_the_first_open_hour(partitions):
+    log = FakeLog()
+    opened = await claim_and_open(partitions, 0, log, mark(predictions=99, outcomes=99), False, NOW)
+    assert log.asked == [NOW - LIFE]
+    assert partitions.positions(0) == {PREDICTIONS: 75, OUTCOMES: 75}
+    assert opened.partition.state.closed_before == H0
+    assert not opened.may_emit()
+
+
+async def test_a_state_that_the_log_has_left_behind_is_made_anew(partitions, tmp_path):
+    opened = await claim_and_open(partitions, 0, FakeLog(), None, False, NOW)
+    predict(opened)
+    opened.partition.state.closed_before = H0
+    partitions.close(0)
+    opened = await claim_and_open(partitions, 0, FakeLog(begin=50), None, False, NOW)
+    assert partitions.positions(0) == {PREDICTIONS: 75, OUTCOMES: 75}
+    assert opened.partition.outbox == {}
+    assert opened.store.scan_rows(b"", 1) == []
+
+
+async def test_a_partition_is_refused_alone_and_may_open_later(partitions):
+    await claim_and_open(partitions, 0, FakeLog(), None, False, NOW)
+    cut = FakeLog(begin=90)
+    assert await claim_and_open(partitions, 1, cut, mark(predictions=99, outcomes=99), False, NOW) is None
+    assert "RUNWAY_ACCEPT_GAP=1" in str(partitions.refused[1])
+    assert [opened.number for opened in partitions] == [0]
+    opened = await claim_and_open(partitions, 1, cut, mark(predictions=99, outcomes=99), True, NOW)
+    assert opened.partition.state.incomplete_hours == [H0]
+    assert partitions.refused == {}
+
+
+async def test_a_state_held_by_another_worker_is_refused(partitions, tmp_path):
+    held = PartitionStore.open(tmp_path / "0")
+    assert await claim_and_open(partitions, 0, FakeLog(), None, False, NOW) is None
+    assert "RUNWAY_INSTANCE" in str(partitions.refused[0])
+    held.close()
+    assert await claim_and_open(partitions, 0, FakeLog(), None, False, NOW) is not None
+
+
+def test_the_share_of_bad_events_is_that_of_the_last_batches(tmp_path):
+    opened = OpenPartition(0, None, None, {})
+    opened.note_bad(99, 99)
+    assert opened.bad_share() == 0
+    opened.note_bad(101, 0)
+    assert opened.bad_share() == 99 / 200 > BAD_SHARE
+    for _ in range(20):
+        opened.note_bad(100, 0)
+    assert opened.bad_share() == 0
+
+
+@pytest.mark.parametrize(("expected", "offsets"), [(0, [3, 4, 7]), (3, [3, 4, 7]), (4, [4, 7]), (5, [7]), (8, [])])
+def test_a_batch_is_cut_to_what_was_not_yet_applied(expected, offsets):
+    batch = RawBatch([b"a", b"b", b"c"], [3, 4, 7], [1, 2, 3], 8)
+    found = cut_to(batch, expected)
+    assert (list(found.offsets), found.next_offset) == (offsets, 8)
+    assert len(found.values) == len(found.timestamps) == len(offsets)
