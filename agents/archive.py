@@ -1,0 +1,138 @@
+"""runway.predictions + runway.outcomes -> Parquet segments of one topic-partition and log hour."""
+
+import asyncio
+from collections.abc import AsyncIterable, Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from agents.ground_truth import Flow, TopicBatch
+from batch.cutoff import FLUSH_REQUEST
+from batch.lake import Lake, open_lake
+from batch.segments import SegmentWriter, feature_key, resume
+from runway_streams.config import Config
+from runway_streams.ground_truth.events import read_outcomes, read_predictions
+from runway_streams.ground_truth.partition import PREDICTIONS, RawBatch
+from runway_streams.ground_truth.settings import SettingsHistory
+from tables.open_partitions import cut_to
+
+
+class FlushRequest(msgspec.Struct):
+    """A final batch asks for everything below these offsets (topic -> partition -> next offset) to be in closed segments."""
+
+    id: str
+    offsets: dict[str, dict[str, int]]
+
+
+async def archive(
+    batches: AsyncIterable[TopicBatch],
+    writers: "SegmentWriters",
+    history: SettingsHistory,
+    flow: Flow,
+    short_name: Callable[[str], str],
+) -> None:
+    """Appends every batch to the open segment of its topic-partition, each offset once."""
+    async for batch in batches:
+        topic = short_name(batch.topic)
+        if not batch.raw.timestamps or not writers.is_open(topic, batch.partition):
+            continue
+        if not await flow.may_process(max(batch.raw.timestamps)):
+            continue
+        expected = writers.next_offset(topic, batch.partition)
+        if batch.start > expected and writers.missed(topic, batch.partition, batch.start):
+            await flow.read_again(batch.topic, batch.partition, expected)
+            continue
+        await writers.append(topic, batch.partition, cut_to(batch.raw, expected), history)
+
+
+class SegmentWriters:
+    """The open segments of this worker's topic-partitions. Files are written in a thread, one at a time."""
+
+    def __init__(self, config: Config, now: Callable[[], int]):
+        self._lake: Lake = open_lake(config.archive_url)
+        self._key, self._now = feature_key(self._lake), now
+        self._spool = config.state_dir / "spool"
+        self._writers: dict[tuple[str, int], SegmentWriter] = {}
+        self._clocks: dict[tuple[str, int], int] = {}
+        self._missed: dict[tuple[str, int], int] = {}
+        self._lock = asyncio.Lock()
+        self._answered = ""
+
+    async def open(self, topic: str, partition: int) -> int:
+        """Opens a topic-partition and tells where its first unclosed segment begins."""
+        found = self._writers.get((topic, partition))
+        if found is None:
+            offset = await asyncio.to_thread(resume, self._lake, topic, partition) or 0
+            found = SegmentWriter(self._lake, topic, partition, offset, spool=self._spool, key=self._key, now=self._now)  # type: ignore[arg-type]
+            self._writers[topic, partition] = found
+        return found.next_offset
+
+    def close_all(self) -> None:
+        """Forgets open segments: whoever owns them next begins where they began."""
+        self._writers.clear()
+        self._clocks.clear()
+        self._missed.clear()
+
+    def is_open(self, topic: str, partition: int) -> bool:
+        """Whether this worker owns the topic-partition."""
+        return (topic, partition) in self._writers
+
+    def open_ones(self) -> list[tuple[str, int]]:
+        """The topic-partitions that this worker owns."""
+        return list(self._writers)
+
+    def next_offset(self, topic: str, partition: int) -> int:
+        """The offset to be appended next."""
+        return self._writers[topic, partition].next_offset
+
+    def missed(self, topic: str, partition: int, start: int) -> bool:
+        """True the first time that a batch begins at `start`, too far on: it must be read again. The second time the gap
+        is the log's own."""
+        first = self._missed.get((topic, partition)) != start
+        self._missed[topic, partition] = start
+        return first
+
+    async def append(self, topic: str, partition: int, raw: RawBatch, history: SettingsHistory) -> None:
+        """Reads the events and appends the good ones; bad ones are the ground-truth worker's dead letters."""
+        before = self._clocks.get((topic, partition), 0)
+        log_times = np.maximum.accumulate(np.array([before, *raw.timestamps], dtype=np.int64))[1:].tolist()
+        if topic == PREDICTIONS:
+            events: Any = read_predictions(raw.values, raw.offsets, log_times, history)[0]
+        else:
+            events = read_outcomes(raw.values, raw.offsets, log_times)[0]
+        if log_times:
+            self._clocks[topic, partition] = log_times[-1]
+        await self._append(topic, partition, events, raw.next_offset, self._clocks.get((topic, partition), 0))
+
+    async def idle(self, topic: str, partition: int, until: int) -> None:
+        """Tells that nothing before log time `until` can come any more."""
+        writer = self._writers.get((topic, partition))
+        if writer is not None:
+            await self._append(topic, partition, [], writer.next_offset, until)
+
+    async def answer_flush_request(self) -> None:
+        """Flushes the open segments once they have reached the offsets that a final batch asked for."""
+        found = await asyncio.to_thread(self._lake.get_or_none, FLUSH_REQUEST)
+        if found is None:
+            return
+        request = msgspec.json.decode(found, type=FlushRequest)
+        if request.id == self._answered or not self._reached(request):
+            return
+        async with self._lock:
+            for writer in self._writers.values():
+                await asyncio.to_thread(writer.flush_open, request.id)
+        self._answered = request.id
+
+    def _reached(self, request: FlushRequest) -> bool:
+        return all(
+            writer.next_offset >= request.offsets.get(topic, {}).get(str(partition), 0)
+            for (topic, partition), writer in self._writers.items()
+        )
+
+    async def _append(self, topic: str, partition: int, events: Any, next_offset: int, clock: int) -> None:
+        writer = self._writers.get((topic, partition))
+        if writer is None:
+            return
+        async with self._lock:
+            await asyncio.to_thread(writer.append, events, next_offset, clock)

@@ -1,0 +1,84 @@
+"""runway.predictions + runway.outcomes -> rows and accumulators of the partition, and runway.dead-letters."""
+
+import asyncio
+from collections.abc import AsyncIterable, Awaitable, Callable
+from typing import Protocol
+
+from agents.dead_letters import DeadLetters
+from runway_streams.ground_truth.partition import RawBatch
+from runway_streams.partitioner_check import PartitionerCheck
+from tables.open_partitions import OpenPartition, OpenPartitions, cut_to
+
+COMMIT_EVENTS = 50_000
+"""A partition commits twice a second, or after this many events: the bound of what it holds in memory and does again."""
+
+
+class TopicBatch(Protocol):
+    """A batch as the consumer yields it: `start` is the position from which it was fetched."""
+
+    topic: str
+    partition: int
+    start: int
+    raw: RawBatch
+    keys: list[bytes | None]
+
+
+class Flow(Protocol):
+    """The consumer's side: waiting while nothing may be read, and reading again from an offset."""
+
+    async def may_process(self, log_time: int) -> bool: ...
+    async def read_again(self, topic: str, partition: int, offset: int) -> bool: ...
+
+
+async def ground_truth(
+    batches: AsyncIterable[TopicBatch],
+    partitions: OpenPartitions,
+    dead_letters: DeadLetters,
+    flow: Flow,
+    short_name: Callable[[str], str],
+    check: PartitionerCheck,
+) -> None:
+    """Applies every batch to its partition, in the log's order, each offset once."""
+    async for batch in batches:
+        opened = partitions.get(batch.partition)
+        if opened is None or not batch.raw.timestamps:
+            continue
+        if not await flow.may_process(max(batch.raw.timestamps)):
+            continue  # a rebalance is under way: the batch will be read again from the offsets in the state
+        topic = short_name(batch.topic)
+        check.add(topic, batch.keys, batch.partition)
+        async with opened.lock:
+            raw = await _next_part(opened, topic, batch, flow)
+            if raw is not None:
+                await _apply(opened, topic, batch.topic, raw, dead_letters.send)
+        await asyncio.sleep(0)
+
+
+async def _next_part(opened: OpenPartition, topic: str, batch: TopicBatch, flow: Flow) -> RawBatch | None:
+    """The part of the batch that comes next in the log, or None where something between was dropped on the way."""
+    expected = opened.partition.next_offset(topic)
+    if expected is None or batch.start <= expected:
+        return cut_to(batch.raw, expected or 0)
+    if opened.expected.get(topic) == batch.start:
+        # It was read again and begins at the same place: the gap is the log's own (a transaction's marker, say).
+        opened.partition.count_gap(batch.start - expected)
+        return batch.raw
+    opened.expected[topic] = batch.start
+    if await flow.read_again(batch.topic, batch.partition, expected):
+        return None
+    return batch.raw
+
+
+async def _apply(
+    opened: OpenPartition,
+    topic: str,
+    full_name: str,
+    raw: RawBatch,
+    send: Callable[..., Awaitable[None]],
+) -> None:
+    bad = opened.partition.apply(topic, raw)
+    opened.note_bad(len(raw.values), len(bad))
+    if bad:
+        await send(full_name, opened.number, bad)
+    if opened.partition.uncommitted >= COMMIT_EVENTS:
+        opened.partition.commit()

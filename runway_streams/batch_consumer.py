@@ -1,0 +1,202 @@
+"""Whole poll batches through Faust: the overrides of its Kafka consumer, each with a contract test.
+
+Faust spends ~220 us on every message. For the bulk topics our consumer hands over one message per topic-partition and
+poll; its value is a `TopicBatch`, its offset the last record's. These are private APIs of faust-streaming, pinned exactly:
+tests/runway_streams/test_batch_consumer.py holds one test per override.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import faust
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+from faust.types import TP, ConsumerMessage
+
+from runway_streams.ground_truth.partition import RawBatch
+
+FETCH_WAIT_MS = 200
+"""How long a broker may wait to fill a fetch. aiokafka has one fetch a broker under way, so idle partitions would hold up
+busy ones for Faust's 1,500 ms."""
+KEYS = 64
+"""Keys of a batch that are kept for the partitioner check."""
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class TopicBatch:
+    """One poll's records of a topic-partition; `start` is the position it was fetched from, `raw.next_offset` the one
+    after. `keys` are some of the records' keys, at most KEYS."""
+
+    topic: str
+    partition: int
+    start: int
+    raw: RawBatch
+    keys: list[bytes | None]
+
+
+@dataclass(slots=True)
+class _Fetched:
+    records: list[Any]
+    start: int
+    end: int
+
+
+class BatchConsumerThread(AIOKafkaConsumerThread):
+    """Fetches with positions, so that a batch that was dropped on the way is noticed."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._isolation_level = "read_committed"
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        return consumer
+
+    async def _fetch_records(
+        self, consumer: Any, active_partitions: Any, timeout: Any = None, max_records: Any = None
+    ) -> Any:
+        starts = self._positions(consumer)
+        records = await super()._fetch_records(consumer, active_partitions, timeout=timeout, max_records=max_records)
+        ends = self._positions(consumer)
+        # A seek while this waited makes the position of before stale: then the first record tells.
+        return {
+            tp: _Fetched(batch, min(starts.get(tp, batch[0].offset), batch[0].offset), ends.get(tp, batch[-1].offset + 1))
+            for tp, batch in records.items()
+        }
+
+    def _positions(self, consumer: Any) -> dict[Any, int]:
+        subscription = consumer._subscription.subscription
+        assignment = subscription.assignment if subscription else None
+        if assignment is None:
+            return {}
+        states = {tp: assignment.state_value(tp) for tp in assignment.tps}
+        return {tp: state.position for tp, state in states.items() if state is not None and state.has_valid_position}
+
+    def read_to_end_at(self, tp: TP) -> tuple[int, float] | None:
+        """(position, wall time in ms of the last answer) where the position is the log's end; else None."""
+        consumer = self._ensure_consumer()
+        subscription = consumer._subscription.subscription
+        assignment = subscription.assignment if subscription else None
+        state = assignment.state_value(tp) if assignment is not None and tp in assignment.tps else None
+        if state is None or not state.has_valid_position or state.timestamp is None:
+            return None
+        # With an open transaction the stable end lies before the high watermark, and older records may still appear.
+        at_end = state.position == state.highwater and (state.lso is None or state.lso == state.highwater)
+        return (state.position, state.timestamp) if at_end else None
+
+
+class BatchConsumer(Consumer):
+    """Delivers whole polls, and goes on from the offsets that the app keeps with its state."""
+
+    app: "BatchApp"
+    _thread: BatchConsumerThread
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.delivered: dict[TP, int] = {}
+
+    def _new_consumer_thread(self) -> BatchConsumerThread:
+        return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def perform_seek(self) -> None:
+        """Seeks to the offsets in the app's state; Kafka's committed ones serve lag monitoring alone."""
+        await super().perform_seek()
+        positions = await self.app.positions({TP(*tp) for tp in self.assignment()})
+        for tp in positions:
+            self.delivered.pop(tp, None)
+        await self._thread.seek_wait(positions)
+        for tp in positions:
+            self._read_offset[tp] = None
+            self._committed_offset[tp] = None
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
+        """One message a topic-partition and poll; what a rebalance overtakes is dropped here and read again."""
+        polled, active = await self._wait_next_records(timeout)
+        generation = self.app.consumer_generation_id
+        if polled is None or self.should_stop:
+            return
+        if not self.flow_active:
+            try:
+                await self.perform_seek()
+            except Exception as error:  # the next assignment seeks again
+                _log.warning("Seeking while the flow was stopped failed: %r", error)
+            return
+        fetched: Mapping[TP, Any] = polled
+        for tp, batch in fetched.items():
+            if not self.flow_active or self.app.consumer_generation_id != generation:
+                break
+            if active is None or tp in active or tp in self._buffered_partitions:
+                self.delivered[TP(*tp)] = batch.end
+                yield TP(*tp), self._batch_message(TP(*tp), batch)
+
+    async def _getmany(self, active_partitions: Any, timeout: float) -> Any:
+        return await super()._getmany(self.app.even(active_partitions), timeout)
+
+    def _batch_message(self, tp: TP, batch: _Fetched) -> ConsumerMessage:
+        records = batch.records
+        message: Any = self._to_message(tp, records[-1])
+        message.key = None
+        message.value = TopicBatch(
+            tp.topic,
+            tp.partition,
+            batch.start,
+            RawBatch(
+                [record.value for record in records],
+                [record.offset for record in records],
+                [record.timestamp for record in records],
+                batch.end,
+            ),
+            [record.key for record in records[:: len(records) // KEYS + 1]],
+        )
+        return message
+
+    def _new_offset(self, tp: TP) -> int | None:
+        """Batches of a partition are acked in order, and their offsets have gaps by nature."""
+        acked = self._acked[tp]
+        if not acked:
+            return None
+        newest = max(acked)
+        acked.clear()
+        self._acked_index[tp].clear()
+        return newest + 1
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Gaps between the last records of batches mean nothing."""
+
+    async def read_again(self, tp: TP, offset: int) -> None:
+        """Seeks back, for a batch that was dropped on the way."""
+        self.delivered.pop(tp, None)
+        await self._thread.seek_wait({tp: offset})
+        self._read_offset[tp] = None
+
+
+class BatchTransport(Transport):
+    """Faust's Kafka transport with our consumer."""
+
+    Consumer = BatchConsumer
+
+
+class PassThrough(faust.Schema):
+    """The batch is the value; decoding is the agent's work."""
+
+    def loads_key(self, app: Any, message: Any, **_: Any) -> Any:
+        return None
+
+    def loads_value(self, app: Any, message: Any, **_: Any) -> Any:
+        return message.value
+
+
+class BatchApp(faust.App):
+    """A Faust app, one consumer group, that reads its topics in whole batches.
+
+    `positions(tps)` gives the offsets to go on from; `even(tps)` may leave out those that are too far ahead of others.
+    """
+
+    def _new_transport(self) -> BatchTransport:
+        return BatchTransport(self.conf.broker_consumer, self)
+
+    async def positions(self, tps: set[TP]) -> Mapping[TP, int]:
+        raise NotImplementedError
+
+    def even(self, tps: set[TP] | None) -> set[TP] | None:
+        return tps

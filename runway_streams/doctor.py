@@ -1,0 +1,105 @@
+"""`runway doctor`: everything that an installation needs, one line and one remedy each."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from runway_streams.config import Config, running_stack
+from runway_streams.errors import RunwayError
+from runway_streams.topics import Level, inspect_topics
+
+ARCHIVE_LIMIT_S = 20.0
+# It runs daily; two hours for the run itself.
+LATE_BATCH = timedelta(hours=26)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was found out about one part."""
+
+    level: Level
+    part: str
+    sentence: str
+    remedy: str = ""
+
+
+async def examine(config: Config) -> list[Check]:
+    """Check every part, in the order of the data flow; a part that is down stops no other check."""
+    checks = (_kafka(config), _archive(config), _batch(config), _api(config))
+    return [check for part in checks async for check in part]
+
+
+async def _kafka(config: Config) -> AsyncIterator[Check]:
+    try:
+        findings = await inspect_topics(config)
+    except RunwayError as error:
+        yield Check("fail", "kafka", error.sentence, error.remedy)
+        return
+    yield Check("ok", "kafka", f"Kafka at {config.bootstrap} answers.")
+    for finding in findings:
+        yield Check(finding.level, finding.topic, finding.sentence, finding.remedy)
+
+
+async def _archive(config: Config) -> AsyncIterator[Check]:
+    try:
+        await asyncio.wait_for(asyncio.to_thread(_write_probe, config), ARCHIVE_LIMIT_S)
+    except (OSError, RunwayError) as error:  # a time-out is an OSError too
+        yield Check(
+            "fail",
+            "archive",
+            f"The archive {config.archive_url} cannot be written: {error or 'no answer'}.",
+            "Check RUNWAY_ARCHIVE, the rights of this user and, for S3, the AWS_* variables.",
+        )
+        return
+    yield Check("ok", "archive", f"The archive {config.archive_url} can be written.")
+
+
+def _write_probe(config: Config) -> None:
+    from batch.lake import open_lake
+
+    lake, path = open_lake(config.archive_url), f"doctor/{config.instance_id}"
+    lake.put(path, b"written by `runway doctor`")
+    lake.delete(path)
+
+
+async def _batch(config: Config) -> AsyncIterator[Check]:
+    try:
+        published = await asyncio.wait_for(asyncio.to_thread(_last_published, config), ARCHIVE_LIMIT_S)
+    except (OSError, RunwayError) as error:
+        reason = error or "no answer"
+        yield Check("fail", "batch", f"The batch view cannot be read: {reason}.", "Check RUNWAY_ARCHIVE.")
+        return
+    yield judge_batch(published, datetime.now(UTC))
+
+
+def _last_published(config: Config) -> datetime | None:
+    from batch.lake import open_lake
+    from batch.manifest import read_current
+
+    snapshot = read_current(open_lake(config.archive_url))
+    return None if snapshot is None else datetime.fromtimestamp(snapshot.created_at / 1000, UTC)
+
+
+def judge_batch(published: datetime | None, now: datetime) -> Check:
+    """Whether the last batch, published at that time, is recent enough."""
+    remedy = "Run `runway batch`, and keep `runway batch --schedule` running."
+    if published is None:
+        return Check("warn", "batch", "No batch has been published yet.", remedy)
+    age = now - published
+    sentence = f"The last batch was published {age.total_seconds() / 3600:.1f} h ago."
+    return Check("warn" if age > LATE_BATCH else "ok", "batch", sentence, remedy if age > LATE_BATCH else "")
+
+
+async def _api(config: Config) -> AsyncIterator[Check]:
+    from runway_streams.devstack.stack import readiness
+
+    stack = running_stack(config.home)
+    if stack is None:
+        return
+    told = await asyncio.to_thread(readiness, stack["api"])
+    if told == "ready":
+        yield Check("ok", "api", f"The API at {stack['api']} is ready.")
+    else:
+        log = config.home / "logs" / "api.log"
+        yield Check("fail", "api", f"The API at {stack['api']} is not ready: {told}.", f"Read {log}.")

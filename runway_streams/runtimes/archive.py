@@ -1,0 +1,49 @@
+"""The archive worker: its open segments."""
+
+from collections.abc import AsyncIterable, Callable
+from typing import Any
+
+from faust.types import TP
+
+from agents.archive import SegmentWriters, archive
+from runway_streams.config import Config
+from runway_streams.ground_truth.recovery import TOPICS
+from runway_streams.runtimes.runtime import Runtime, wall_ms
+
+
+class ArchiveRuntime(Runtime):
+    """Predictions and outcomes into Parquet segments."""
+
+    def __init__(self, app: Any, config: Config, now: Callable[[], int] = wall_ms):
+        super().__init__(app, config, now)
+        self.writers = SegmentWriters(config, now)
+
+    async def connect(self) -> None:
+        """The archive's lake needs no connection."""
+
+    async def disconnect(self) -> None:
+        """Nothing is held open."""
+
+    async def open(self, numbers: set[int]) -> dict[int, dict[str, int]]:
+        return {number: {topic: await self.writers.open(topic, number) for topic in TOPICS} for number in numbers}
+
+    async def close_all(self) -> None:
+        self.writers.close_all()
+
+    async def consume(self, batches: AsyncIterable[Any]) -> None:
+        await self._started.wait()
+        await archive(batches, self.writers, self.settings.history, self, self.short_names.__getitem__)
+
+    async def tick(self) -> float:
+        """Tells how far idle topics have come, and flushes what a final batch asked for."""
+        for topic, number in self.writers.open_ones():
+            tp, offset = TP(self.names[topic], number), self.writers.next_offset(topic, number)
+            self.note_progress(tp, offset)
+            until = self.idle_until(tp, offset)
+            if until is not None:
+                await self.writers.idle(topic, number, until)
+        await self.writers.answer_flush_request()
+        return 0.0
+
+    def problems(self) -> list[str]:
+        return [] if self._started.is_set() else ["The worker is starting."]

@@ -1,0 +1,162 @@
+"""The Faust apps, one process each: which topics they read, which agents they run, in the order of the data flow.
+
+    faust -A runway_streams.streaming:ground_truth worker
+    faust -A runway_streams.streaming:archive worker
+
+The apps are made when they are asked for, from the environment: importing this module wires nothing.
+"""
+
+import gc
+import logging
+import os
+import time
+from collections.abc import AsyncIterable, Callable
+from typing import Any
+
+import faust
+from mode.supervisors import CrashingSupervisor
+
+from runway_streams.batch_consumer import BatchApp, PassThrough
+from runway_streams.config import Config
+from runway_streams.errors import RunwayError
+from runway_streams.runtimes.archive import ArchiveRuntime
+from runway_streams.runtimes.ground_truth import GroundTruthRuntime
+from runway_streams.runtimes.runtime import Runtime
+from runway_streams.worker_web import WorkerWeb
+
+APPS: dict[str, type[Runtime]] = {"ground_truth": GroundTruthRuntime, "archive": ArchiveRuntime}
+GROUPS = {"ground_truth": "ground-truth", "archive": "archive"}
+POLL_RECORDS = 4_000
+"""Records of one poll: bounds a batch, and with it the time for which the event loop is held."""
+FETCH_BYTES = 1 << 20
+BUFFERED_BATCHES = 8
+TICK_S = 0.5
+"""Commits and emissions at the most often; see `runtimes.ground_truth.IDLE_EVERY_S` for partitions that have nothing new."""
+_log = logging.getLogger(__name__)
+
+
+def __getattr__(name: str) -> faust.App:
+    if name not in APPS:
+        raise AttributeError(name)
+    return make_app(name, Config.from_env(os.environ))
+
+
+def run_worker(name: str, config: Config) -> None:
+    """Runs one app until it is stopped; `name` is as on the command line, `ground-truth` or `archive`."""
+    short = name.replace("-", "_")
+    if short not in APPS:
+        raise RunwayError(f"There is no worker {name!r}.", f"Give one of {', '.join(GROUPS.values())}.")
+    app = make_app(short, config)
+    app.worker_main_with(config)
+
+
+class RuntimeApp(BatchApp):
+    """A BatchApp whose state is a Runtime: opened on assignment, closed on revocation."""
+
+    runtime: Runtime
+    health_server: WorkerWeb | None = None
+
+    async def on_start(self) -> None:
+        _relax_collector()
+        await self.runtime.start()
+        await super().on_start()
+        self.add_future(self._tick())
+        self.health_server = WorkerWeb(self.runtime, self.runtime.config.web_host, self.runtime.config.web_port)
+        self.add_future(self.health_server.serve())
+
+    async def on_shutdown(self) -> None:
+        if self.health_server is not None:
+            self.health_server.should_exit = True
+        await super().on_shutdown()
+        await self.runtime.stop()
+
+    async def _tick(self) -> None:
+        """Twice a second, or less often where that would take more than a fifth of the time; an error crashes the worker."""
+        while not self.should_stop:
+            began = time.monotonic()
+            busy = await self.runtime.tick()
+            spent = time.monotonic() - began
+            await self.sleep(max(TICK_S - spent, 4 * busy if busy > TICK_S / 5 else 0.0))
+
+    async def positions(self, tps: set[Any]) -> dict[Any, int]:
+        return await self.runtime.positions(tps)
+
+    def even(self, tps: set[Any] | None) -> set[Any] | None:
+        return self.runtime.even(tps)
+
+    def worker_main_with(self, config: Config) -> None:
+        """Runs the worker as `faust worker` does, without its command line."""
+        worker = faust.Worker(
+            self,
+            loglevel="INFO",
+            override_logging=True,
+            quiet=False,
+            redirect_stdouts=False,
+            workdir=str(config.home),
+        )
+        worker.execute_from_commandline()
+
+
+def make_app(name: str, config: Config) -> RuntimeApp:
+    """One app: its group, its topics, its agent."""
+    config.state_dir.mkdir(parents=True, exist_ok=True)
+    app = RuntimeApp(
+        config.topic(GROUPS[name]).replace(".", "-"),
+        broker=f"kafka://{config.bootstrap.replace(',', ';kafka://')}",
+        broker_credentials=_credentials(config),
+        consumer_group_instance_id=f"{config.instance_id}-{GROUPS[name]}",
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=FETCH_BYTES,
+        broker_max_poll_records=POLL_RECORDS,
+        broker_session_timeout=config.session_timeout_s,
+        broker_request_timeout=max(90, config.session_timeout_s + 10),
+        broker_heartbeat_interval=min(3, config.session_timeout_s / 3),
+        broker_commit_interval=2.0,
+        stream_buffer_maxsize=BUFFERED_BATCHES,
+        stream_wait_empty=True,
+        # With replicas Faust keeps its co-partitioning assignor; without, it takes a round-robin one.
+        table_standby_replicas=1,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        store="memory://",
+        datadir=str(config.state_dir / f"faust-{name}"),
+        web_enabled=False,
+        web_tables_enabled=False,
+        agent_supervisor=CrashingSupervisor,
+        autodiscover=False,
+    )
+    app.runtime = APPS[name](app, config)
+    topic = app.topic(config.topic("predictions"), config.topic("outcomes"), schema=PassThrough(), acks=True)
+    app.agent(topic, name=name, concurrency=1)(_agent(app.runtime.consume))
+    app.on_partitions_revoked.connect(app.runtime.revoked)  # type: ignore[arg-type]
+    return app
+
+
+def _relax_collector() -> None:
+    # A batch makes tens of thousands of objects that hold no cycles; by default the collector would walk them over and over.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 100)
+
+
+def _agent(consume: Callable[[AsyncIterable], Any]) -> Callable:
+    async def agent(stream: Any) -> None:
+        await consume(stream)
+
+    return agent
+
+
+def _credentials(config: Config) -> Any:
+    if config.security_protocol == "PLAINTEXT":
+        return None
+    from runway_streams.config import kafka_client_options
+
+    options = kafka_client_options(config)
+    if config.security_protocol == "SSL":
+        return faust.SSLCredentials(context=options["ssl_context"])
+    return faust.SASLCredentials(
+        username=config.sasl_username,
+        password=config.sasl_password,
+        ssl_context=options.get("ssl_context"),
+        mechanism=config.sasl_mechanism,
+    )

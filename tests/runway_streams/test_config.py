@@ -1,0 +1,93 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from runway_streams.config import Config, kafka_client_options, running_stack
+from runway_streams.errors import ConfigError
+
+
+def test_an_empty_environment_is_enough():
+    config = Config.from_env({})
+    assert config.home == Path.home() / ".runway"
+    assert config.bootstrap == "localhost:9092"
+    assert config.topic("predictions") == "runway.predictions"
+    assert config.archive_url == (Path.home() / ".runway" / "lake").as_uri()
+    assert config.state_dir == config.home / "state" / "worker-0"
+    assert config.session_timeout_s == 60
+    assert kafka_client_options(config) == {"bootstrap_servers": "localhost:9092", "security_protocol": "PLAINTEXT"}
+
+
+def test_the_environment_decides(tmp_path):
+    config = Config.from_env(
+        {
+            "RUNWAY_HOME": str(tmp_path),
+            "RUNWAY_BOOTSTRAP": "kafka:9092",
+            "RUNWAY_ARCHIVE": "s3://lake/runway",
+            "RUNWAY_SESSION_TIMEOUT": "10",
+            "RUNWAY_TOPIC_PREFIX": "team-a.",
+            "RUNWAY_INSTANCE": "",
+        }
+    )
+    assert config.bootstrap == "kafka:9092"
+    assert config.archive_url == "s3://lake/runway"
+    assert config.session_timeout_s == 10
+    assert config.topic("models") == "team-a.models"
+    assert config.instance_id == "worker-0"
+
+
+def test_a_running_stack_tells_its_address(tmp_path):
+    told = {"pid": os.getpid(), "bootstrap": "127.0.0.1:4711", "api": "http://127.0.0.1:8000"}
+    (tmp_path / "stack.json").write_text(json.dumps(told))
+    assert Config.from_env({"RUNWAY_HOME": str(tmp_path)}).bootstrap == "127.0.0.1:4711"
+    assert Config.from_env({"RUNWAY_HOME": str(tmp_path), "RUNWAY_BOOTSTRAP": "k:1"}).bootstrap == "k:1"
+
+
+@pytest.mark.parametrize("content", ['{"pid": 2147483646, "bootstrap": "127.0.0.1:1"}', "{", "[]", '{"pid": null}'])
+def test_the_file_of_a_killed_stack_is_ignored(tmp_path, content):
+    (tmp_path / "stack.json").write_text(content)
+    assert running_stack(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("RUNWAY_INSTANCE", "../other"),
+        ("RUNWAY_ARCHIVE", "/lake"),
+        ("RUNWAY_SESSION_TIMEOUT", "soon"),
+        ("RUNWAY_SESSION_TIMEOUT", "0"),
+        ("RUNWAY_WEB_PORT", "70000"),
+        ("RUNWAY_BATCH_MEMORY", "plenty"),
+        ("RUNWAY_SECURITY_PROTOCOL", "TLS"),
+        ("RUNWAY_SECURITY_PROTOCOL", "SASL_SSL"),
+        ("RUNWAY_TOPIC_PREFIX", "a b"),
+    ],
+)
+def test_a_bad_value_names_its_variable(variable, value):
+    with pytest.raises(ConfigError, match=variable):
+        Config.from_env({variable: value})
+
+
+def test_sasl_reaches_the_client_and_no_secret_the_log():
+    config = Config.from_env(
+        {
+            "RUNWAY_SECURITY_PROTOCOL": "SASL_SSL",
+            "RUNWAY_SASL_MECHANISM": "SCRAM-SHA-512",
+            "RUNWAY_SASL_USERNAME": "runway",
+            "RUNWAY_SASL_PASSWORD": "s3cret",
+            "RUNWAY_DATABASE": "postgresql://runway:s3cret@db/runway",
+            "RUNWAY_NEO4J": "neo4j://neo4j:s3cret@graph",
+        }
+    )
+    options = kafka_client_options(config)
+    assert options["sasl_plain_password"] == "s3cret"
+    assert options["sasl_mechanism"] == "SCRAM-SHA-512"
+    assert options["ssl_context"].check_hostname
+    assert "s3cret" not in repr(config)
+
+
+def test_a_missing_certificate_file_is_a_sentence():
+    config = Config.from_env({"RUNWAY_SECURITY_PROTOCOL": "SSL", "RUNWAY_SSL_CAFILE": "/nowhere.pem"})
+    with pytest.raises(ConfigError, match=r"RUNWAY_SSL_CAFILE is '/nowhere.pem'"):
+        kafka_client_options(config)
