@@ -1,0 +1,38 @@
+"""Garbage: files that no snapshot names any more, and the archive past its retention."""
+
+from collections.abc import Iterator
+
+from batch.lake import Lake
+from batch.manifest import CURRENT, TABLES, Manifest, Reach
+from batch.segments import SCHEMAS, first_offset
+from batch.view_files import RETENTION_DAYS
+from runway_streams.ground_truth.times import DAY, HOUR
+
+
+def collect_garbage(lake: Lake, manifest: Manifest, parent: Manifest | None) -> None:
+    """Deletes files that neither the snapshot nor its parent names (readers of the parent may still be at work), and
+    segments below what a snapshot of `RETENTION_DAYS["archive"]` ago had covered."""
+    named = {path for one in (manifest, parent) if one is not None for path in _paths(one)}
+    for folder in ("view/manifests", *(f"view/{table}" for table in TABLES), "open", "ground_truth"):
+        for path in lake.paths(folder):
+            if path not in named:
+                lake.delete(path)
+    oldest = manifest.cutoff - RETENTION_DAYS["archive"] * DAY // HOUR
+    expired = [reach for reach in manifest.history if reach.cutoff <= oldest]
+    if expired:
+        _expire(lake, expired[-1])
+
+
+def _expire(lake: Lake, reach: Reach) -> None:
+    for topic in SCHEMAS:
+        for partition, covered in reach.covered.get(topic, {}).items():
+            for path in lake.paths(f"archive/{topic}/{partition}"):
+                first = first_offset(path)
+                if first is not None and first < covered:
+                    lake.delete(path)
+
+
+def _paths(manifest: Manifest) -> Iterator[str]:
+    yield from (CURRENT, manifest.path)
+    yield from (file.path for file in (*manifest.files, *manifest.ground_truth))
+    yield from (path for files in manifest.open for path in files.files.values())

@@ -1,0 +1,63 @@
+"""Ground-truth rows: a model's predictions with their outcomes as one Parquet file, for training and audits."""
+# ruff: noqa: S608 - statements are made of our own names and numbers; what is foreign is quoted.
+
+import tempfile
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from batch.database import connect, text, view_by_name, view_of, write
+from batch.join import GROUND_TRUTH
+from batch.lake import Lake, open_lake
+from batch.manifest import Manifest, read_current
+from batch.segments import PREDICTIONS, first_offset
+from runway_streams.config import Config
+from runway_streams.errors import Refused
+
+
+def export(config: Config, model: str, start: int, end: int, out_path: Path) -> int:
+    """Writes a model's rows with event times of [start, end) (ms) to a Parquet file; returns how many.
+
+    `status` is joined, late, early or unmatched; features are JSON as the model's settings had them kept. Rows go back
+    `RETENTION_DAYS["ground_truth"]`. Raises Refused before the first batch, and where the model was never seen.
+    """
+    lake = open_lake(config.archive_url)
+    manifest = read_current(lake)
+    if manifest is None:
+        raise Refused("There is no ground truth yet: no batch has run.", "Run `runway batch`.")
+    if model not in {seen.model for seen in manifest.models}:
+        raise Refused(f"The batch has never seen a model {model!r}.", "See `GET /v1/models` for those it has.")
+    config.home.joinpath("scratch").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=config.home / "scratch") as folder:
+        return _export(lake, manifest, model, (start, end), out_path, Path(folder), config.memory_limit)
+
+
+def _export(
+    lake: Lake, manifest: Manifest, model: str, times: tuple[int, int], out: Path, scratch: Path, memory_limit: str
+) -> int:
+    start, end = times
+    files = [file.path for file in manifest.ground_truth if file.times[0] < end and file.times[1] >= start]
+    named = f"model = '{model.replace(chr(39), chr(39) * 2)}'"
+    with connect(memory_limit, scratch) as db:
+        view_by_name(db, "ground_truth", lake.fetch(files, scratch / "lake"), GROUND_TRUTH, scratch)
+        db.execute(f"""CREATE TEMP VIEW wanted AS SELECT * FROM ground_truth
+            WHERE {named} AND time >= {start} AND time < {end}""")
+        segments = lake.fetch(_segments(db, lake), scratch / "lake")
+        view_of(db, "segments", segments, PREDICTIONS, scratch)
+        db.execute(f"CREATE TEMP VIEW kept_beside AS SELECT * FROM segments WHERE {named}")
+        return write(db, text("exported_rows"), out)
+
+
+def _segments(db: duckdb.DuckDBPyConnection, lake: Lake) -> list[str]:
+    """The segments that the wanted rows come from, as far as they are still kept."""
+    paths = [path for path in lake.paths("archive/predictions") if first_offset(path) is not None]
+    columns = {
+        "path": pa.array(paths, pa.string()),
+        "log_partition": pa.array([int(path.split("/")[2]) for path in paths], pa.int32()),
+        "first": pa.array([first_offset(path) for path in paths], pa.int64()),
+    }
+    db.register("segment_path", pa.table(columns))
+    found = db.execute("""SELECT DISTINCT path FROM wanted ASOF JOIN segment_path
+        ON wanted.log_partition = segment_path.log_partition AND wanted.log_offset >= segment_path.first""")
+    return sorted(path for (path,) in found.fetchall())

@@ -1,0 +1,10 @@
+-- All live predictions and outcomes of ids with at most one of each.
+(
+    SELECT * EXCLUDE (id, model_number), id AS prediction_id FROM single_predictions JOIN series USING (model, version)
+) AS prediction
+FULL JOIN (
+    SELECT id AS outcome_id, log_partition AS outcome_partition, log_offset AS outcome_offset,
+        log_time AS outcome_log_time, time AS outcome_time, label AS outcome_label, value AS outcome_value,
+        known AS outcome_known
+    FROM single_outcomes
+) AS outcome ON prediction_id = outcome_id
