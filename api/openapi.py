@@ -1,0 +1,18 @@
+"""`/openapi.json`: the document that describes the API; it is written in `schemas/openapi.yaml`."""
+
+from functools import cache
+from importlib.resources import files
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+
+@cache
+def openapi_document() -> bytes:
+    """The document as JSON, as `schemas.generate` made it."""
+    return files("schemas").joinpath("json", "openapi.json").read_bytes()
+
+
+async def get_openapi(request: Request) -> Response:
+    """The endpoint."""
+    return Response(openapi_document(), media_type="application/json")

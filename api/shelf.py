@@ -1,0 +1,209 @@
+"""The shelf: records of `runway.metrics` in the form in which the speed store keeps them.
+
+A shelved record is bytes of a quarter of the record's size. Which cells are filled is a bit each, counts are two bytes,
+sums are float64, labels are one byte, a number of `Names`; records with larger counts or more labels are `wide`: float64
+and four bytes. Hundreds of records are read with a few numpy calls.
+"""
+
+from collections.abc import Sequence
+from struct import Struct
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runway_streams.ground_truth import slim
+from runway_streams.ground_truth.merge_rule import family_size
+from runway_streams.ground_truth.records import cells_of, family_names, read_slim
+from runway_streams.ground_truth.times import BINS_PER_HOUR
+
+HEADER = Struct("<BHI")
+"""Flags, bytes of the mask, bytes of the cells' values; what follows the values are confusion rows."""
+PARTIAL, WIDE = 1, 2
+NARROW_MAX = 65_535
+NARROW_PAIR = np.dtype([("bin", "u1"), ("predicted", "u1"), ("actual", "u1"), ("count", "<u2")])
+WIDE_PAIR = np.dtype([("bin", "<u4"), ("predicted", "<u4"), ("actual", "<u4"), ("count", "<u4")])
+COUNTED = {*slim.COUNTS, "scored", "errors", "ape_n", "intervals", "covered"}
+SLIM_COUNTS = np.tile([name in COUNTED for name in slim.FIELDS], BINS_PER_HOUR)
+"""Which cells of a slim record are whole numbers."""
+
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+Cells = NDArray[np.float64]
+
+
+class Names:
+    """The numbers of one model's labels, and the first cell of each histogram family in one long row of cells."""
+
+    def __init__(self) -> None:
+        self.labels: dict[str, int] = {}
+        self.families: dict[str, int] = {}
+        self.counts: Flags = np.zeros(0, dtype=bool)
+        """Which histogram cells are whole numbers."""
+
+    def label(self, name: str) -> int:
+        """A label's number."""
+        return self.labels.setdefault(name, len(self.labels))
+
+    def family(self, name: str) -> int:
+        """A family's first cell."""
+        first = self.families.get(name)
+        if first is None:
+            first = self.families[name] = len(self.counts)
+            places = np.arange(family_size(name))
+            # The second of a calibration bin's three cells is a sum of scores.
+            self.counts = np.concatenate([self.counts, (places % 3 != 1) | (name != "calibration")])
+        return first
+
+
+class Slims(NamedTuple):
+    """Slim records by group (an hour): rows (groups x 12, WIDTH), confusion (group, bin, predicted, actual, count), and
+    which groups are partial."""
+
+    rows: slim.Rows
+    confusion: Ints
+    partial: Flags
+
+
+def shelve_slim(record: bytes, names: Names) -> bytes:
+    """A slim record as it is kept."""
+    found = read_slim(record)
+    filled = np.unpackbits(np.frombuffer(found.mask, np.uint8), count=len(SLIM_COUNTS)).astype(bool)
+    cells = np.zeros(len(SLIM_COUNTS))
+    cells[filled] = np.frombuffer(found.values, "<f8")
+    label = names.label
+    pairs = [(bin, label(predicted), label(actual), count) for bin, predicted, actual, count in found.confusion]
+    return _shelve(cells, SLIM_COUNTS, np.array(pairs, dtype=np.int64).reshape(-1, 4), found.partial)
+
+
+def shelve_full(record: bytes, names: Names) -> bytes:
+    """A full record as it is kept: the families that performance is made of; the others serve other readers."""
+    parts = cells_of(record, [name for name in family_names(record) if is_quality(name)])
+    firsts = {name: names.family(name) for name in parts}
+    cells = np.zeros(len(names.counts))
+    for name, (places, values) in parts.items():
+        cells[firsts[name] + places] = values
+    return _shelve(cells, names.counts, np.zeros((0, 4), dtype=np.int64), False)
+
+
+def read_slims(records: Sequence[bytes], groups: Ints, count: int) -> Slims:
+    """Adds records up, group by group; `groups` ascend."""
+    heads = [HEADER.unpack_from(record) for record in records]
+    cells = _read_cells(records, heads, SLIM_COUNTS)
+    partial = np.zeros(count, dtype=bool)
+    partial[groups[[bool(flags & PARTIAL) for flags, _, _ in heads]]] = True
+    return Slims(_merge(cells, groups, count), _read_pairs(records, heads, groups), partial)
+
+
+def read_fulls(records: Sequence[bytes], groups: Ints, count: int, names: Names) -> Cells:
+    """Adds records up, group by group: (count, all cells of `names`); `groups` ascend. Bins do not depend on a layout."""
+    if not len(records) or not len(names.counts):  # a regression's histograms may hold nothing that answers need
+        return np.zeros((count, len(names.counts)))
+    cells = _read_cells(records, [HEADER.unpack_from(record) for record in records], names.counts)
+    return _add(cells, groups, count)
+
+
+def sum_slims(records: Sequence[bytes]) -> bytes:
+    """One record of several."""
+    whole = read_slims(records, np.zeros(len(records), dtype=np.int64), 1)
+    return _shelve(whole.rows.ravel(), SLIM_COUNTS, whole.confusion[:, 1:], bool(whole.partial[0]))
+
+
+def sum_fulls(records: Sequence[bytes], names: Names) -> bytes:
+    """One record of several."""
+    whole = read_fulls(records, np.zeros(len(records), dtype=np.int64), 1, names)[0]
+    return _shelve(whole, names.counts, np.zeros((0, 4), dtype=np.int64), False)
+
+
+def is_quality(family: str) -> bool:
+    """Whether performance is made of this family."""
+    return family in ("score_class", "calibration") or family.startswith("class:")
+
+
+def _shelve(cells: Cells, counts: Flags, pairs: Ints, partial: bool) -> bytes:
+    filled = cells != 0
+    mask = np.packbits(filled).tobytes()
+    whole = cells[filled & counts]
+    wide = bool((whole > NARROW_MAX).any() or (pairs[:, 3] > NARROW_MAX).any() or (pairs[:, 1:3] > 255).any())
+    values = whole.astype("<f8" if wide else "<u2").tobytes() + cells[filled & ~counts].astype("<f8").tobytes()
+    rows = np.zeros(len(pairs), dtype=WIDE_PAIR if wide else NARROW_PAIR)
+    for number, name in enumerate(WIDE_PAIR.names or ()):
+        rows[name] = pairs[:, number]
+    return HEADER.pack(PARTIAL * partial + WIDE * wide, len(mask), len(values)) + mask + values + rows.tobytes()
+
+
+def _merge(cells: Cells, groups: Ints, count: int) -> slim.Rows:
+    """The rows of each group's twelve bins."""
+    rows = cells.reshape(-1, slim.WIDTH)
+    if not rows[:, slim.INDEX["errors"]].any():
+        return _add(cells, groups, count).reshape(-1, slim.WIDTH)  # without moments, merging is adding: ten times faster
+    bins = (groups[:, np.newaxis] * BINS_PER_HOUR + np.arange(BINS_PER_HOUR)).ravel()
+    some = rows.any(axis=1)
+    return slim.merge(rows[some], bins[some], count * BINS_PER_HOUR)
+
+
+def _add(cells: Cells, groups: Ints, count: int) -> Cells:
+    added = np.zeros((count, cells.shape[1]))
+    if len(cells):
+        starts = np.flatnonzero(np.concatenate([[True], groups[1:] != groups[:-1]]))
+        added[groups[starts]] = np.add.reduceat(cells, starts, axis=0)
+    return added
+
+
+def _read_cells(records: Sequence[bytes], heads: Sequence[tuple[int, int, int]], counts: Flags) -> Cells:
+    """The cells of all records; those that a record does not know are 0."""
+    size, first = (len(counts) + 7) // 8, HEADER.size
+    masks = b"".join([r[first : first + mask].ljust(size, b"\0") for r, (_, mask, _) in zip(records, heads, strict=True)])
+    filled = np.unpackbits(np.frombuffer(masks, np.uint8).reshape(-1, size), axis=1, count=len(counts)).astype(bool)
+    cells = np.zeros(filled.shape)
+    whole = np.count_nonzero(filled & counts, axis=1).tolist()
+    for wide in (False, True):
+        chosen = [i for i, (flags, _, _) in enumerate(heads) if bool(flags & WIDE) == wide]
+        if chosen:
+            cells[chosen] = _read_alike(records, heads, chosen, whole, filled[chosen], counts, "<f8" if wide else "<u2")
+    return cells
+
+
+def _read_alike(
+    records: Sequence[bytes],
+    heads: Sequence[tuple[int, int, int]],
+    chosen: Sequence[int],
+    whole: Sequence[int],
+    filled: Flags,
+    counts: Flags,
+    kind: str,
+) -> Cells:
+    width = np.dtype(kind).itemsize
+    starts = [HEADER.size + heads[i][1] for i in chosen]
+    splits = [start + width * whole[i] for i, start in zip(chosen, starts, strict=True)]
+    ends = [start + heads[i][2] for i, start in zip(chosen, starts, strict=True)]
+    cells = np.zeros(filled.shape)
+    counted = b"".join([records[i][a:b] for i, a, b in zip(chosen, starts, splits, strict=True)])
+    summed = b"".join([records[i][a:b] for i, a, b in zip(chosen, splits, ends, strict=True)])
+    cells[filled & counts] = np.frombuffer(counted, kind)
+    cells[filled & ~counts] = np.frombuffer(summed, "<f8")
+    return cells
+
+
+def _read_pairs(records: Sequence[bytes], heads: Sequence[tuple[int, int, int]], groups: Ints) -> Ints:
+    parts = [np.zeros((0, 5), dtype=np.int64)]
+    for wide, kind in ((False, NARROW_PAIR), (True, WIDE_PAIR)):
+        chosen = [i for i, (flags, _, _) in enumerate(heads) if bool(flags & WIDE) == wide]
+        rest = [records[i][HEADER.size + heads[i][1] + heads[i][2] :] for i in chosen]
+        rows = np.frombuffer(b"".join(rest), kind)
+        whose = np.repeat(groups[chosen], [len(part) // kind.itemsize for part in rest])
+        parts.append(np.stack([whose, *(rows[name].astype(np.int64) for name in kind.names or ())], axis=1))
+    return _add_pairs(np.concatenate(parts))
+
+
+def _add_pairs(pairs: Ints) -> Ints:
+    """Counts of (group, bin, predicted, actual), each once."""
+    if not len(pairs):
+        return pairs
+    labels = int(pairs[:, 2:4].max()) + 1
+    cells = ((pairs[:, 0] * BINS_PER_HOUR + pairs[:, 1]) * labels + pairs[:, 2]) * labels + pairs[:, 3]
+    distinct, place = np.unique(cells, return_inverse=True)
+    counts = np.bincount(place, pairs[:, 4]).astype(np.int64)
+    rest, actual = np.divmod(distinct, labels)
+    rest, predicted = np.divmod(rest, labels)
+    return np.stack([*np.divmod(rest, BINS_PER_HOUR), predicted, actual, counts], axis=1)
