@@ -1,0 +1,134 @@
+"""Workers killed, frozen, replaced or robbed of their state lose nothing and count nothing twice."""
+
+import asyncio
+import random
+import shutil
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from runway_streams.config import Config
+from runway_streams.ground_truth.slim import INDEX
+from runway_streams.ground_truth.speed_rows import _read
+from tests.running import WorkerProcess, caught_up, counters, eventually
+from tests.traffic import Traffic
+
+KILLS = 3
+pytestmark = [pytest.mark.kafka, pytest.mark.fault]
+
+
+@pytest.fixture
+def seed() -> int:
+    chosen = random.SystemRandom().randrange(1 << 30)
+    print(f"seed {chosen}")
+    return chosen
+
+
+@pytest.fixture
+def start():
+    """Starts workers and ends those that are left."""
+    started: list[WorkerProcess] = []
+
+    def new(config: Config, instance: str = "worker-0", **environ: str) -> WorkerProcess:
+        started.append(WorkerProcess(config, instance=instance, **environ).start())
+        return started[-1]
+
+    yield new
+    for process in started:
+        process.stop()
+
+
+async def assert_counted(config: Config, traffic: Traffic) -> None:
+    """The values in runway.metrics, over all partitions, are those of what was sent."""
+    rows = await _read(config)
+    for name in ("predictions", "joined", "late", "early"):
+        assert sum(row[INDEX[name]] for row in rows.values()) == traffic.expected[name], name
+
+
+async def test_sigkill_loses_nothing_and_counts_nothing_twice(topics, seed: int, start: Callable):
+    config = await topics(partitions=2)
+    rng = random.Random(seed)
+    traffic = Traffic(seed, pairs=20_000)
+    process = start(config)
+    stretch = len(traffic.events) // (KILLS + 1)
+    for kill in range(KILLS + 1):
+        end = None if kill == KILLS else (kill + 1) * stretch
+        await asyncio.to_thread(traffic.send, config, kill * stretch, end)
+        if kill < KILLS:
+            await asyncio.sleep(rng.uniform(1.0, 6.0))  # anywhere from its start to in between two commits
+            process.kill()
+            process.start()
+    found = counters(await caught_up(config, process))
+    await assert_counted(config, traffic)
+    assert found["duplicates"] == traffic.expected["duplicates"]
+    assert sum(n for name, n in found.items() if name.startswith("dead_letters")) == traffic.expected["bad"]
+
+
+async def test_a_wiped_state_is_rebuilt_from_the_log(topics, seed: int, start: Callable):
+    config = await topics(partitions=2)
+    traffic = Traffic(seed, pairs=5_000)
+    half = len(traffic.events) // 2
+    process = start(config)
+    await asyncio.to_thread(traffic.send, config, 0, half)
+    await caught_up(config, process)
+    process.kill()
+    shutil.rmtree(config.home / "state")
+    await asyncio.to_thread(traffic.send, config, half, None)
+    process.start()
+    await caught_up(config, process)
+    await assert_counted(config, traffic)
+
+
+async def test_an_older_copy_of_the_state_catches_up_before_it_speaks(topics, seed: int, start: Callable):
+    config = await topics(partitions=1)
+    traffic = Traffic(seed, pairs=5_000)
+    half = len(traffic.events) // 2
+    process = start(config)
+    await asyncio.to_thread(traffic.send, config, 0, half)
+    await caught_up(config, process)
+    process.kill()
+    shutil.copytree(config.home / "state", config.home / "older")
+    process.start()
+    await asyncio.to_thread(traffic.send, config, half, None)
+    await caught_up(config, process)
+    process.kill()
+    shutil.rmtree(config.home / "state")
+    shutil.copytree(config.home / "older", config.home / "state")
+    process.start()
+    await caught_up(config, process)
+    await assert_counted(config, traffic)
+
+
+async def test_a_frozen_worker_is_fenced_and_ends(topics, seed: int, start: Callable):
+    config = await topics(partitions=2)
+    traffic = Traffic(seed, pairs=5_000)
+    half = len(traffic.events) // 2
+    frozen = start(config, "worker-a")
+    await asyncio.to_thread(traffic.send, config, 0, half)
+    await caught_up(config, frozen)
+    frozen.process.send_signal(signal.SIGSTOP)
+    heir = start(config, "worker-b")
+    await asyncio.to_thread(traffic.send, config, half, None)
+    await caught_up(config, heir)
+    frozen.process.send_signal(signal.SIGCONT)
+    await eventually(lambda: not frozen.alive() or "Joined group" in frozen.tail()[-2000:], 60, frozen.tail)
+    await caught_up(config, heir)
+    await assert_counted(config, traffic)
+
+
+async def test_a_second_worker_takes_its_share_and_gives_it_back(topics, seed: int, start: Callable):
+    config = await topics(partitions=4)
+    traffic = Traffic(seed, pairs=10_000)
+    third = len(traffic.events) // 3
+    first = start(config, "worker-a")
+    await asyncio.to_thread(traffic.send, config, 0, third)
+    await caught_up(config, first)
+    second = start(config, "worker-b")
+    await asyncio.to_thread(traffic.send, config, third, 2 * third)
+    await eventually(lambda: "Worker ready" in second.tail(), 60, second.tail)
+    await caught_up(config, second)
+    second.kill()
+    await asyncio.to_thread(traffic.send, config, 2 * third, None)
+    await caught_up(config, first)
+    await assert_counted(config, traffic)
