@@ -40,9 +40,7 @@ class EmbeddedKafka:
     `cluster_id` (22 characters of URL-safe base64) is drawn at random unless given; it counts where `home` is empty.
     """
 
-    def __init__(
-        self, home: Path, port: int = 0, *, heap: str = "512m", cluster_id: str = "", say: Say = _log.info
-    ) -> None:
+    def __init__(self, home: Path, port: int = 0, *, heap: str = "512m", cluster_id: str = "", say: Say = _log.info) -> None:
         self.home = Path(home).absolute()
         self.port = port
         self.log = self.home / "logs" / "kafka.log"
