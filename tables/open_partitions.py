@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import msgspec
-
 from runway_streams.errors import Refused
-from runway_streams.ground_truth.partition import OUTCOMES, PREDICTIONS, Partition, PartitionState, RawBatch
+from runway_streams.ground_truth.partition import OUTCOMES, PREDICTIONS, Partition, RawBatch
+from runway_streams.ground_truth.partition_state import PartitionState
 from runway_streams.ground_truth.recovery import LogRange, Plan, check_reach, plan_recovery
 from runway_streams.ground_truth.settings import SettingsHistory
 from schemas.metrics_record import Mark
@@ -26,7 +25,6 @@ BAD_SHARE = 0.05
 BAD_WINDOW = 20
 """Batches over which the share of bad events is taken."""
 _log = logging.getLogger(__name__)
-_decode_state = msgspec.msgpack.Decoder(PartitionState).decode
 
 
 class Log(Protocol):
@@ -152,7 +150,7 @@ class OpenPartitions:
         self, number: int, store: PartitionStore, log: Log, mark: Mark | None, accept_gap: bool, now: int
     ) -> Plan:
         saved = store.read_state()
-        state = _decode_state(saved) if saved else None
+        state = PartitionState.decode(saved) if saved else None
         names = {full: topic for topic, full in self.topic_names.items()}
         mark_offsets = {names[full]: offset for full, offset in mark.offsets.items() if full in names} if mark else {}
         ranges = await log.ranges(number)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from runway_streams.ground_truth.feature_bins import EdgeTable, FeaturePlan, numbers
 from runway_streams.ground_truth.full import CALIBRATION_BINS, CLASS_BINS, SCORE_BINS, Layout
-from runway_streams.ground_truth.pairs import JoinedPair
+from runway_streams.ground_truth.pairs import JoinedPairs
 from runway_streams.ground_truth.records import pack_full
 from runway_streams.ground_truth.settings import Settings
 from runway_streams.ground_truth.slim_table import SlimKey
@@ -67,6 +67,11 @@ class FullTable:
         self._plans: dict[str, tuple[Layout, FeaturePlan]] = {}
         self._layouts: dict[int, tuple[Settings, Layout]] = {}
 
+    @property
+    def size(self) -> int:
+        """Cells of all histograms in memory."""
+        return self._end - self._wasted
+
     def digest_of(self, settings: Settings) -> str:
         """The digest of the layout that the settings ask for."""
         return self._layout(settings).digest
@@ -117,17 +122,21 @@ class FullTable:
             first, rows, values = (np.array(column) for column in zip(*given, strict=True))
             np.add.at(self._arena, first + self._edges.search(values, rows), 1)
 
-    def add_pairs(self, records: Sequence[Histograms], pairs: Sequence[JoinedPair]) -> None:
-        """Adds joined pairs to what their records keep: scores by class, calibration, score by outcome."""
-        found = list(zip(records, pairs, strict=True))
-        binary = [(r, p) for r, p in found if r.score_class >= 0 and p.truth == p.truth]
-        if binary:
-            positive = np.array([p.actual == p.settings.positive for _, p in binary])
-            scores = np.array([p.prediction.score for _, p in binary])
-            self._add_scores(np.array([r.score_class for r, _ in binary]), scores, positive)
-            self._add_calibration(np.array([r.calibration for r, _ in binary]), scores, positive)
-        self._add_classes([(r, p) for r, p in found if p.prediction.scores and p.settings.task == "multiclass"])
-        self._add_joint([(r, p) for r, p in found if r.joint >= 0])
+    def add_pairs(self, records: Sequence[Histograms], source: Ints, pairs: JoinedPairs) -> None:
+        """Adds joined pairs to what their records keep: scores by class, calibration, score by outcome. Record i counts
+        pair number `source[i]`."""
+        scored = np.array([record.score_class for record in records])
+        binary = (scored >= 0) & ~np.isnan(pairs.measures.truth[source])
+        if binary.any():
+            counted = source[binary]
+            scores, positive = pairs.score[counted], pairs.positive[counted]
+            calibration = np.array([record.calibration for record in records])
+            self._add_scores(scored[binary], scores, positive)
+            self._add_calibration(calibration[binary], scores, positive)
+        if pairs.is_multiclass.any():
+            self._add_classes(records, source, pairs)
+        if any(record.joint >= 0 for record in records):
+            self._add_joint(records, source, pairs)
 
     def _add_scores(self, first: Ints, scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> None:
         bins = np.minimum((scores * SCORE_BINS).astype(np.int64), SCORE_BINS - 1)
@@ -139,29 +148,33 @@ class FullTable:
         np.add.at(self._arena, cells + 1, scores)
         np.add.at(self._arena, cells + 2, right.astype(np.float64))
 
-    def _add_classes(self, found: Sequence[tuple[Histograms, JoinedPair]]) -> None:
+    def _add_classes(self, records: Sequence[Histograms], source: Ints, pairs: JoinedPairs) -> None:
         """Multiclass: every declared label's score one against the rest, and the predicted label's for calibration."""
         cells: list[int] = []
-        for record, pair in found:
-            cells += _class_cells(record, pair)
+        told: list[tuple[int, float, bool]] = []
+        for record, i in zip(records, source.tolist(), strict=True):
+            scores = pairs.predictions[i].scores
+            if not scores or not pairs.is_multiclass[i]:
+                continue
+            actual, predicted = pairs.outcomes[i].label, pairs.predictions[i].label
+            cells += _class_cells(record, scores, actual)
+            if predicted is not None and predicted in scores:
+                told.append((record.calibration, scores[predicted], predicted == actual))
         if cells:
             np.add.at(self._arena, cells, 1)
-        told = [
-            (record.calibration, score, labels[0] == labels[1])
-            for record, pair in found
-            if (labels := pair.labels) and (score := (pair.prediction.scores or {}).get(labels[0])) is not None
-        ]
         if told:
-            first, scores, right = (np.array(column) for column in zip(*told, strict=True))
-            self._add_calibration(first, scores, right)
+            first, given, right = (np.array(column) for column in zip(*told, strict=True))
+            self._add_calibration(first, given, right)
 
-    def _add_joint(self, found: Sequence[tuple[Histograms, JoinedPair]]) -> None:
+    def _add_joint(self, records: Sequence[Histograms], source: Ints, pairs: JoinedPairs) -> None:
         """Score bin x outcome bin, where the pair has both."""
         first, score_rows, signals, widths, outcomes = [], [], [], [], []
-        for record, pair in found:
-            prediction, plan = pair.prediction, record.plan
+        for record, i in zip(records, source.tolist(), strict=True):
+            if record.joint < 0:
+                continue
+            prediction, plan = pairs.predictions[i], record.plan
             signal = prediction.value if prediction.score is None else prediction.score
-            outcome = plan.outcome_bin(pair.actual, pair.outcome)
+            outcome = plan.outcome_bin(pairs.outcomes[i].label, pairs.measures.outcome[i])
             if signal is not None and outcome is not None:
                 first.append(record.joint)
                 score_rows.append(plan.score_row)
@@ -216,11 +229,10 @@ class FullTable:
         self._arena, self._end, self._wasted = arena, end, 0
 
 
-def _class_cells(record: Histograms, pair: JoinedPair) -> list[int]:
-    scores = pair.prediction.scores or {}
+def _class_cells(record: Histograms, scores: dict[str, float], actual: str) -> list[int]:
     found = []
     for label in record.settings.labels:
         first, _ = record.layout.families[f"class:{label}"]
         bin = min(int(scores.get(label, 0.0) * CLASS_BINS), CLASS_BINS - 1)
-        found.append(record.base + first + bin + (CLASS_BINS if pair.actual == label else 0))
+        found.append(record.base + first + bin + (CLASS_BINS if actual == label else 0))
     return found

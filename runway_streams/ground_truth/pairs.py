@@ -1,82 +1,104 @@
-"""Joined pairs: what one prediction and its outcome say together, and many of them as columns."""
+"""Joined pairs: what predictions and their outcomes say together, a whole batch as columns."""
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
-from msgspec import Struct
 from numpy.typing import NDArray
 
 from runway_streams.ground_truth.join import OutcomeHead, PredictionHead
 from runway_streams.ground_truth.settings import Settings
-from runway_streams.ground_truth.slim_table import Pairs
+from runway_streams.ground_truth.slim_table import Measures
 
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
 NAN = math.nan
+_TASKS = {None: 0, "binary": 1, "multiclass": 2, "regression": 3}
 
 
-class JoinedPair(Struct, gc=False):
-    """A prediction and its outcome, read together by the model's settings; NaN where they say nothing of the kind."""
+class JoinedPairs(NamedTuple):
+    """Predictions, their outcomes, and the settings by which they are read together, an entry each pair.
 
-    prediction: PredictionHead
-    settings: Settings
-    actual: str
-    truth: float = NAN
-    brier: float = NAN
-    value: float = NAN
-    outcome: float = NAN
-    labels: tuple[str, str] | None = None
+    `score` is NaN where there is none; `positive`: the positive label became true; `is_multiclass`: by the model's task.
+    """
+
+    predictions: Sequence[PredictionHead]
+    outcomes: Sequence[OutcomeHead]
+    settings: Sequence[Settings]
+    score: Floats
+    positive: Bools
+    is_multiclass: Bools
+    measures: Measures
 
     @property
-    def has_histograms(self) -> bool:
+    def labels(self) -> tuple[list[str | None], list[str]]:
+        """(predicted, actual); predicted is None where the pair has no labels to compare."""
+        predicted = [
+            None if settings.task == "regression" else prediction.label
+            for prediction, settings in zip(self.predictions, self.settings, strict=True)
+        ]
+        return predicted, [outcome.label for outcome in self.outcomes]
+
+    @property
+    def has_histograms(self) -> Bools:
         """Whether the full tier has anything to count."""
-        return self.truth == self.truth or (self.settings.profile is not None and self.outcome == self.outcome)
+        profiled = np.array([settings.profile is not None for settings in self.settings])
+        return ~np.isnan(self.measures.truth) | (profiled & ~np.isnan(self.measures.outcome))
 
 
-def truth_of(prediction: PredictionHead, outcome: OutcomeHead, settings: Settings) -> JoinedPair:
-    """Reads a pair: the probability given to what became true, the Brier score, the numbers, the labels.
+def read_pairs(
+    predictions: Sequence[PredictionHead], outcomes: Sequence[OutcomeHead], settings: Sequence[Settings]
+) -> JoinedPairs:
+    """Reads pairs: the probability given to what became true, the Brier score, the numbers, the intervals.
 
     Binary, or no task: p = score if the outcome is the positive label, else 1 - score; Brier (1 - p)^2. Multiclass: p =
-    scores[actual], 0 where it is missing; Brier = sum over the classes of (score - is actual)^2.
+    scores[actual], 0 where it is missing; Brier = sum over the classes of (score - is actual)^2. Regression, or no task:
+    value and outcome, where both are numbers.
 
-    >>> pair = truth_of(PredictionHead(0, 0, label="1", score=0.8), OutcomeHead(0, 0, label="1"), Settings("m", "binary"))
-    >>> pair.truth, round(pair.brier, 6), pair.labels
-    (0.8, 0.04, ('1', '1'))
+    >>> one = read_pairs([PredictionHead(0, 0, label="1", score=0.8)], [OutcomeHead(0, 0, label="1")], [Settings("m", "binary")])
+    >>> one.measures.truth.tolist(), one.measures.brier.round(6).tolist(), one.labels
+    ([0.8], [0.04], (['1'], ['1']))
     """
-    task, actual = settings.task, outcome.label
-    value = outcome_value = truth = brier = NAN
-    if task not in {"binary", "multiclass"} and prediction.value is not None and outcome.value is not None:
-        value, outcome_value = prediction.value, outcome.value
-    if task == "regression":
-        return JoinedPair(prediction, settings, actual, truth, brier, value, outcome_value)
-    if task == "multiclass":
-        if prediction.scores:
-            truth = prediction.scores.get(actual, 0.0)
-            brier = sum((s - (label == actual)) ** 2 for label, s in prediction.scores.items())
-            brier += 0.0 if actual in prediction.scores else 1.0
-    elif prediction.score is not None:
-        truth = prediction.score if actual == settings.positive else 1.0 - prediction.score
-        brier = (1.0 - truth) ** 2
-    labels = None if prediction.label is None else (prediction.label, actual)
-    return JoinedPair(prediction, settings, actual, truth, brier, value, outcome_value, labels)
+    task = np.array([_TASKS[own.task] for own in settings])
+    score = _floats([prediction.score for prediction in predictions])
+    positive = np.array([outcome.label == own.positive for outcome, own in zip(outcomes, settings, strict=True)])
+    truth = np.where(task <= 1, np.where(positive, score, 1.0 - score), NAN)
+    brier = (1.0 - truth) ** 2
+    is_multiclass = task == 2
+    for i in np.flatnonzero(is_multiclass).tolist():
+        truth[i], brier[i] = _multiclass(predictions[i].scores, outcomes[i].label)
+    value, outcome = _numbers(predictions, outcomes, (task == 0) | (task == 3))
+    lower, upper = _intervals(predictions)
+    measures = Measures(truth, brier, value, outcome, lower, upper)
+    return JoinedPairs(predictions, outcomes, settings, score, positive, is_multiclass, measures)
 
 
-def columns(pairs: Sequence[JoinedPair]) -> Pairs:
-    """The pairs as columns.
-
-    >>> pair = truth_of(PredictionHead(0, 0, value=3.0), OutcomeHead(0, 0, label="1", value=1.0), Settings("m", "regression"))
-    >>> columns([pair, pair]).value.tolist()
-    [3.0, 3.0]
-    """
-    intervals = [pair.prediction.interval or (NAN, NAN) for pair in pairs]
-    return Pairs(
-        truth=_column([pair.truth for pair in pairs]),
-        brier=_column([pair.brier for pair in pairs]),
-        value=_column([pair.value for pair in pairs]),
-        outcome=_column([pair.outcome for pair in pairs]),
-        lower=_column([lower for lower, _ in intervals]),
-        upper=_column([upper for _, upper in intervals]),
-    )
+def _multiclass(scores: dict[str, float] | None, actual: str) -> tuple[float, float]:
+    if not scores:
+        return NAN, NAN
+    brier = sum((score - (label == actual)) ** 2 for label, score in scores.items())
+    return scores.get(actual, 0.0), brier + (0.0 if actual in scores else 1.0)
 
 
-def _column(values: list[float]) -> NDArray[np.float64]:
+def _numbers(
+    predictions: Sequence[PredictionHead], outcomes: Sequence[OutcomeHead], numeric: Bools
+) -> tuple[Floats, Floats]:
+    value = _floats([prediction.value for prediction in predictions])
+    outcome = _floats([outcome.value for outcome in outcomes])
+    missing = ~numeric | np.isnan(value) | np.isnan(outcome)
+    value[missing] = outcome[missing] = NAN
+    return value, outcome
+
+
+def _intervals(predictions: Sequence[PredictionHead]) -> tuple[Floats, Floats]:
+    intervals = np.full((2, len(predictions)), NAN)
+    for i, prediction in enumerate(predictions):
+        if prediction.interval is not None:
+            intervals[:, i] = prediction.interval
+    return intervals[0], intervals[1]
+
+
+def _floats(values: list[float | None]) -> Floats:
+    """None becomes NaN."""
     return np.array(values, dtype=np.float64)

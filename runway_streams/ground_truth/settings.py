@@ -14,6 +14,8 @@ from schemas.model_settings import BinProfile, ModelSettings, ReferenceProfile
 
 NOTICE = MINUTE
 """A change takes effect at least this long after it was published, so that every layer knows it in time."""
+ALWAYS = (-(1 << 63), 1 << 63)
+"""Before and after every log time."""
 MAX_EDGES = 63
 """Interior edges of a profile's variable."""
 
@@ -113,10 +115,12 @@ def digest_of(profile: ReferenceProfile) -> str:
 
 @dataclass
 class SettingsHistory:
-    """Every model's settings over log time. Bound: 32 changes a model; the oldest give way."""
+    """Every model's settings over log time. Bound: 32 changes a model; the oldest give way. `revision` counts the changes:
+    what was remembered of an earlier one may be wrong."""
 
     _by_model: dict[str, list[Settings]] = field(default_factory=dict)
     _defaults: dict[str, Settings] = field(default_factory=dict)
+    revision: int = 0
 
     CHANGES = 32
     DEFAULTS = 100_000
@@ -126,6 +130,7 @@ class SettingsHistory:
         changes = self._by_model.setdefault(settings.model_id, [])
         if settings in changes:
             return
+        self.revision += 1
         # Of two changes for the same moment the later published one counts.
         changes.append(settings)
         changes.sort(key=lambda change: change.effective_from)
@@ -152,6 +157,20 @@ class SettingsHistory:
                 self._defaults.clear()
             found = self._defaults[model_id] = Settings(model_id)
         return found
+
+    def span(self, model_id: str, log_time: int) -> tuple[Settings, int, int]:
+        """The settings in force at a log time, and for which log times, [since, until), they are.
+
+        >>> history = SettingsHistory()
+        >>> history.add(Settings("m", window=5, effective_from=100))
+        >>> history.span("m", 99)[1:] == (ALWAYS[0], 100), history.span("m", 100)[1:] == (100, ALWAYS[1])
+        (True, True)
+        """
+        changes = self._by_model.get(model_id, [])
+        index = bisect_right(changes, log_time, key=lambda change: change.effective_from)
+        since = changes[index - 1].effective_from if index else ALWAYS[0]
+        until = changes[index].effective_from if index < len(changes) else ALWAYS[1]
+        return self.at(model_id, log_time), since, until
 
     def models(self) -> list[str]:
         """The models that somebody has said something about."""

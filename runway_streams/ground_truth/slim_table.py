@@ -30,8 +30,8 @@ class SlimKey(NamedTuple):
     log_hour: int
 
 
-class Pairs(NamedTuple):
-    """Joined pairs as columns. NaN where a pair says nothing of the kind."""
+class Measures(NamedTuple):
+    """What joined pairs say, as columns. NaN where a pair says nothing of the kind."""
 
     truth: Floats
     """The probability that was given to what became true."""
@@ -41,9 +41,9 @@ class Pairs(NamedTuple):
     lower: Floats
     upper: Floats
 
-    def take(self, source: NDArray[np.intp]) -> "Pairs":
+    def take(self, source: NDArray[np.intp]) -> "Measures":
         """One entry a pair and record that counts it: entry i is pair number `source[i]`."""
-        return Pairs(*(column[source] for column in self))
+        return Measures(*(column[source] for column in self))
 
 
 class SlimTable:
@@ -104,17 +104,19 @@ class SlimTable:
         timely = delays >= 0
         self._add(rows[timely], INDEX["delay_0"] + slim.delay_bins(delays[timely]), 1)
 
-    def add_pairs(self, numbers: Ints, bins: Ints, pairs: Pairs) -> None:
+    def add_pairs(self, numbers: Ints, bins: Ints, pairs: Measures) -> None:
         """Adds up what joined pairs say: losses, errors and intervals."""
         rows = numbers * BINS_PER_HOUR + bins
         self._add_losses(rows, pairs)
         self._add_errors(rows, pairs)
         self._add_intervals(rows, pairs)
 
-    def add_confusion(self, numbers: Sequence[int], bins: Sequence[int], labels: Sequence[tuple[str, str]]) -> None:
-        """Counts (predicted, actual) label pairs."""
+    def add_confusion(self, numbers: Sequence[int], bins: Sequence[int], labels: Sequence[tuple[str | None, str]]) -> None:
+        """Counts (predicted, actual) label pairs; those without a predicted label say nothing."""
         confusion = self.confusion
         for number, bin, (predicted, actual) in zip(numbers, bins, labels, strict=True):
+            if predicted is None:
+                continue
             cells = confusion[number]
             cell = (bin, predicted, actual)
             if cell in cells:
@@ -146,7 +148,7 @@ class SlimTable:
     def _add(self, rows: Ints, field: int | Ints, amount: float | Floats) -> None:
         np.add.at(self.rows.reshape(-1), rows * WIDTH + field, amount)
 
-    def _add_losses(self, rows: Ints, pairs: Pairs) -> None:
+    def _add_losses(self, rows: Ints, pairs: Measures) -> None:
         scored = ~np.isnan(pairs.truth)
         if not scored.any():
             return
@@ -156,7 +158,7 @@ class SlimTable:
         self._add(rows, INDEX["log_loss"], log_loss)
         self._add(rows, INDEX["brier"], pairs.brier[scored])
 
-    def _add_errors(self, rows: Ints, pairs: Pairs) -> None:
+    def _add_errors(self, rows: Ints, pairs: Measures) -> None:
         numeric = ~(np.isnan(pairs.value) | np.isnan(pairs.outcome))
         if not numeric.any():
             return
@@ -176,7 +178,7 @@ class SlimTable:
         parts = np.concatenate([self.rows[touched], parts])
         self.rows[touched] = slim.merge(parts, np.concatenate([own, group]), len(touched))
 
-    def _add_intervals(self, rows: Ints, pairs: Pairs) -> None:
+    def _add_intervals(self, rows: Ints, pairs: Measures) -> None:
         given = ~(np.isnan(pairs.lower) | np.isnan(pairs.outcome))
         if not given.any():
             return

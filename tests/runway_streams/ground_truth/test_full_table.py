@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from runway_streams.ground_truth.full import CALIBRATION_BINS, SCORE_BINS
 from runway_streams.ground_truth.full_table import FullKey, FullTable
 from runway_streams.ground_truth.join import OutcomeHead, PredictionHead
-from runway_streams.ground_truth.pairs import truth_of
+from runway_streams.ground_truth.pairs import read_pairs
 from runway_streams.ground_truth.records import unpack_full
 from runway_streams.ground_truth.settings import Settings, digest_of
 from runway_streams.ground_truth.slim_table import SlimKey
@@ -89,11 +89,15 @@ def test_a_profile_of_one_kind_alone(only):
 
 
 def pairs_of(settings, n=400):
-    found = []
-    for score, actual in zip(rng.choice([*rng.random(n), 0.0, 0.2, 0.5, 1.0], n), rng.integers(0, 2, n), strict=True):
-        head = PredictionHead(0, 0, label=str(int(score > 0.5)), score=float(score))
-        found.append(truth_of(head, OutcomeHead(0, 0, label=str(actual), value=float(actual)), settings))
-    return found
+    scores = rng.choice([*rng.random(n), 0.0, 0.2, 0.5, 1.0], n).tolist()
+    predictions = [PredictionHead(0, 0, label=str(int(score > 0.5)), score=score) for score in scores]
+    outcomes = [OutcomeHead(0, 0, label=str(actual), value=float(actual)) for actual in rng.integers(0, 2, n).tolist()]
+    return read_pairs(predictions, outcomes, [settings] * n)
+
+
+def add(table, record, pairs, source=None):
+    source = np.arange(len(pairs.predictions)) if source is None else source
+    table.add_pairs([record] * len(source), source, pairs)
 
 
 @given(st.integers(1, 5))
@@ -101,10 +105,10 @@ def test_binary_pairs_are_counted_as_numpy_counts_them(cuts):
     settings = settings_of()
     table, pairs = FullTable(), pairs_of(settings)
     record = table.create(key(table, settings), settings)
-    for part in np.array_split(np.arange(len(pairs)), cuts):
-        table.add_pairs([record] * len(part), [pairs[i] for i in part])
-    scores = np.array([p.prediction.score for p in pairs])
-    truths = np.array([p.actual == "1" for p in pairs])
+    for part in np.array_split(np.arange(len(pairs.predictions)), cuts):
+        add(table, record, pairs, part)
+    scores = np.array([prediction.score for prediction in pairs.predictions])
+    truths = np.array([outcome.label == "1" for outcome in pairs.outcomes])
     found = families(table, record)
     by_class = [np.histogram(scores[truths == c], SCORE_BINS, (0, 1))[0] for c in (False, True)]
     assert found["score_class"].tolist() == np.concatenate(by_class).tolist()
@@ -123,8 +127,9 @@ def test_the_joint_histogram_of_numbers():
     table = FullTable()
     record = table.create(key(table, settings), settings)
     cases = [(0.1, -5.0), (0.3, 0.5), (7.0, 1.5), (7.0, 1.5), (0.5, None)]
-    pairs = [truth_of(PredictionHead(0, 0, value=v), OutcomeHead(0, 0, value=o), settings) for v, o in cases]
-    table.add_pairs([record] * len(pairs), pairs)
+    predictions = [PredictionHead(0, 0, value=value) for value, _ in cases]
+    outcomes = [OutcomeHead(0, 0, value=value) for _, value in cases]
+    add(table, record, read_pairs(predictions, outcomes, [settings] * len(cases)))
     assert families(table, record)["joint"].reshape(4, 3).tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 2]]
 
 
@@ -133,9 +138,9 @@ def test_multiclass_pairs_count_every_label_against_the_rest():
     table = FullTable()
     record = table.create(key(table, settings), settings)
     said = [({"a": 1.0, "b": 0.25}, "a", "a"), ({"a": 0.5}, "a", "b"), ({"z": 0.9}, "z", "z")]
-    pairs = [truth_of(PredictionHead(0, 0, label=label, scores=scores), OutcomeHead(0, 0, label=actual), settings)
-             for scores, label, actual in said]  # fmt: skip
-    table.add_pairs([record] * 3, pairs)
+    predictions = [PredictionHead(0, 0, label=label, scores=scores) for scores, label, _ in said]
+    outcomes = [OutcomeHead(0, 0, label=actual) for *_, actual in said]
+    add(table, record, read_pairs(predictions, outcomes, [settings] * 3))
     found = families(table, record)
     assert {i: n for i, n in enumerate(found["class:a"]) if n} == {64 + 63: 1, 32: 1, 0: 1}
     assert {i: n for i, n in enumerate(found["class:b"]) if n} == {16: 1, 64: 1, 0: 1}
@@ -155,7 +160,7 @@ def test_records_come_back_as_they_were_packed():
     settings, again = settings_of(), FullTable()
     table = FullTable()
     record = table.create(key(table, settings), settings)
-    table.add_pairs([record] * 50, pairs_of(settings, 50))
+    add(table, record, pairs_of(settings, 50))
     [packed] = table.pack([record])
     again.create(key(again, settings, 1), settings)
     restored = again.create(key(again, settings), settings, packed)

@@ -1,6 +1,7 @@
 """Pairs: what a prediction and its outcome say together, against scikit-learn's losses."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from runway_streams.ground_truth.join import OutcomeHead, PredictionHead
-from runway_streams.ground_truth.pairs import columns, truth_of
+from runway_streams.ground_truth.pairs import read_pairs
 from runway_streams.ground_truth.settings import Settings
 from schemas.model_settings import ReferenceProfile
 
@@ -17,7 +18,12 @@ scores = st.floats(0, 1)
 
 
 def pair_of(settings, said, actual, value=None):
-    return truth_of(PredictionHead(0, 0, **said), OutcomeHead(0, 0, label=actual, value=value), settings)
+    """One pair, read alone."""
+    pairs = read_pairs([PredictionHead(0, 0, **said)], [OutcomeHead(0, 0, label=actual, value=value)], [settings])
+    ([predicted], [actual]) = pairs.labels
+    columns = {name: column[0] for name, column in pairs.measures._asdict().items()}
+    labels = None if predicted is None else (predicted, actual)
+    return SimpleNamespace(**columns, labels=labels, actual=actual, has_histograms=pairs.has_histograms[0])
 
 
 @given(scores, st.sampled_from(["1", "0"]))
@@ -73,13 +79,17 @@ def test_histograms_have_something_to_count_where_there_is_a_score_or_a_profile(
 
 
 def test_columns_hold_the_pairs_in_order():
-    settings = Settings("m", "regression")
-    pairs = [
-        pair_of(settings, {"value": 1.0, "interval": (0.0, 2.0)}, "1", 1.5),
-        pair_of(settings, {"value": 3.0}, "1", 2.5),
+    settings = [Settings("m", "regression"), Settings("b", "binary"), Settings("c", "multiclass")]
+    said = [
+        PredictionHead(0, 0, value=1.0, interval=(0.0, 2.0)),
+        PredictionHead(0, 0, score=0.75, label="1"),
+        PredictionHead(0, 0, scores={"a": 0.5, "b": 0.5}, label="a"),
     ]
-    found = columns(pairs)
-    assert found.value.tolist() == [1.0, 3.0]
-    assert found.outcome.tolist() == [1.5, 2.5]
-    assert np.array_equal(found.lower, [0.0, np.nan], equal_nan=True)
-    assert found.take(np.array([1, 0, 1])).value.tolist() == [3.0, 1.0, 3.0]
+    outcomes = [OutcomeHead(0, 0, label=label, value=value) for label, value in (("1.5", 1.5), ("0", 0.0), ("b", None))]
+    pairs = read_pairs(said, outcomes, settings)
+    found = pairs.measures
+    assert np.array_equal(found.truth, [np.nan, 0.25, 0.5], equal_nan=True)
+    assert np.array_equal(found.value, [1.0, np.nan, np.nan], equal_nan=True)
+    assert np.array_equal(found.lower, [0.0, np.nan, np.nan], equal_nan=True)
+    assert pairs.labels == ([None, "1", "a"], ["1.5", "0", "b"])
+    assert found.take(np.array([2, 1, 2])).truth.tolist() == [0.5, 0.25, 0.5]

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from runway_streams.ground_truth import accumulators
 from runway_streams.ground_truth import partition as module
 from runway_streams.ground_truth.join import MARGIN
 from runway_streams.ground_truth.partition import OUTCOMES, PREDICTIONS, RawBatch
@@ -84,9 +85,10 @@ def test_any_interleaving_batch_size_commit_and_crash_on_disk(log, steps):
 @settings(max_examples=40, deadline=None)
 def test_records_that_were_let_go_of_come_back_as_they_were(log, steps):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "MAX_IN_MEMORY", 2)
+        patch.setattr(accumulators, "MAX_IN_MEMORY", 2)
+        patch.setattr(accumulators, "MAX_CELLS", 1_000)
         partition = run(log, steps, lambda crashed: fresh(crashed.store), fresh(MemoryStore()))
-        assert len(partition._slim) <= 3
+        assert len(partition.accumulators) <= 3
         assert_is_the_oracles(partition, log)
 
 
@@ -344,7 +346,7 @@ def test_a_segment_undeclared_within_the_hour_keeps_its_place_after_a_restart():
 
 
 def test_what_has_no_room_is_counted_as_other_loudly(monkeypatch):
-    monkeypatch.setattr(module, "MAX_OPEN", 3)
+    monkeypatch.setattr(accumulators, "MAX_OPEN", 3)
     stream = Stream()
     for i in range(10):
         stream.predict(f"{i}", 0, model=f"m{i}", time=-i * HOUR)
@@ -360,7 +362,7 @@ def test_what_has_no_room_is_counted_as_other_loudly(monkeypatch):
 
 
 def test_other_has_one_record_a_log_hour_however_old_the_events(monkeypatch):
-    monkeypatch.setattr(module, "MAX_OPEN", 0)
+    monkeypatch.setattr(accumulators, "MAX_OPEN", 0)
     stream = Stream()
     for i in range(30):
         stream.predict(f"{i}", i * MINUTE, time=-i * 100 * HOUR)
@@ -410,7 +412,7 @@ def test_a_profile_that_changes_within_an_hour_has_histograms_of_its_own():
 
 
 def test_histograms_that_were_let_go_of_come_back_as_they_were(monkeypatch):
-    monkeypatch.setattr(module, "MAX_IN_MEMORY", 2)
+    monkeypatch.setattr(accumulators, "MAX_CELLS", 1_200)
     profile = ReferenceProfile({"x": BinProfile([1, 1], edges=[0.0])})
     stream = Stream(documents=[ModelSettings(f"m{i}", "binary", profile=profile) for i in range(3)])
     for i in range(30):

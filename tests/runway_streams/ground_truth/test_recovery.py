@@ -3,7 +3,8 @@
 import pytest
 
 from runway_streams.errors import Refused
-from runway_streams.ground_truth.partition import FORMAT, OUTCOMES, PREDICTIONS, PartitionState
+from runway_streams.ground_truth.partition import OUTCOMES, PREDICTIONS
+from runway_streams.ground_truth.partition_state import FORMAT, PartitionState
 from runway_streams.ground_truth.recovery import MAX_INCOMPLETE, LogRange, Plan, check_reach, plan_recovery
 from runway_streams.ground_truth.times import HOUR, LIFE
 from schemas.metrics_record import Mark

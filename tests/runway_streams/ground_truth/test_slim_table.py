@@ -8,7 +8,7 @@ from sklearn import metrics as sk
 
 from runway_streams.ground_truth import slim_table
 from runway_streams.ground_truth.slim import DELAY_EDGES, INDEX, WIDTH, merge
-from runway_streams.ground_truth.slim_table import OTHER, Pairs, SlimKey, SlimTable
+from runway_streams.ground_truth.slim_table import OTHER, Measures, SlimKey, SlimTable
 from runway_streams.ground_truth.times import HOUR
 
 rng = np.random.default_rng(11)
@@ -28,7 +28,7 @@ def pairs_of(n):
     truth, outcome = some(rng.random(n), 0.7), some(rng.integers(-2, 3, n).astype(float), 0.8)
     value = some(rng.normal(size=n), 0.8)
     lower = some(value - 1, 0.5)
-    return Pairs(truth, (1 - truth) ** 2, value, outcome, lower, lower + 2)
+    return Measures(truth, (1 - truth) ** 2, value, outcome, lower, lower + 2)
 
 
 def expected(pairs):
@@ -70,15 +70,15 @@ def test_batches_of_any_cut_add_up_to_one_pass(cuts, order):
     start = 0
     for cut in cuts:
         part = slice(start, start + cut)
-        table.add_pairs(numbers[part], bins[part], Pairs(*(column[part] for column in pairs)))
+        table.add_pairs(numbers[part], bins[part], Measures(*(column[part] for column in pairs)))
         start += cut
     rows = table.rows.reshape(-1, 12, WIDTH)
     for number in range(3):
         for bin in range(12):
             own = (numbers == number) & (bins == bin)
-            assert rows[number, bin] == pytest.approx(expected(Pairs(*(c[own] for c in pairs))), rel=1e-9, abs=1e-9)
+            assert rows[number, bin] == pytest.approx(expected(Measures(*(c[own] for c in pairs))), rel=1e-9, abs=1e-9)
         whole = numbers == number
-        assert merge(rows[number])[0] == pytest.approx(expected(Pairs(*(c[whole] for c in pairs))), rel=1e-9, abs=1e-9)
+        assert merge(rows[number])[0] == pytest.approx(expected(Measures(*(c[whole] for c in pairs))), rel=1e-9, abs=1e-9)
 
 
 def test_predictions_and_outcomes_are_counted_where_they_belong():
