@@ -1,0 +1,41 @@
+"""PartitionState: what a partition knows besides its rows and records; written with them in one batch."""
+
+import msgspec
+from msgspec import Struct
+
+FORMAT = 1
+
+
+class PartitionState(Struct):
+    """`offsets` and `log_times` are by topic, `closed_before` is the first log hour that is still open.
+
+    >>> PartitionState.decode(PartitionState(cluster_id="c", offsets={"outcomes": 7}).encode()).offsets
+    {'outcomes': 7}
+    """
+
+    format: int = FORMAT
+    cluster_id: str = ""
+    partitions: int = 0
+    offsets: dict[str, int] = {}
+    log_times: dict[str, int] = {}
+    counters: dict[str, int] = {}
+    closed_before: int = 0
+    incomplete_hours: list[int] = []
+
+    def count(self, name: str, n: int = 1) -> None:
+        """Adds to a counter."""
+        if n:
+            self.counters[name] = self.counters.get(name, 0) + n
+
+    def encode(self) -> bytes:
+        """As it is stored."""
+        return _encode(self)
+
+    @staticmethod
+    def decode(saved: bytes) -> "PartitionState":
+        """As it was stored."""
+        return _decode(saved)
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(PartitionState).decode
