@@ -132,7 +132,7 @@ class SegmentWriter:
             if self._open and not self._open.takes(first):
                 closed.append(self._close())
             if self._open is None:
-                self._open = _OpenSegment(self.schema, first.offset, first.log_time // HOUR, self._spool)
+                self._open = _OpenSegment(self.schema, first.offset, first.head.log_time // HOUR, self._spool)
             end = self._open.end(events, start)
             self._open.add(self._columns(events[start:end], self.partition, self._key))
             self.next_offset = events[end - 1].offset + 1
@@ -192,7 +192,7 @@ class _OpenSegment:
 
     def takes(self, event: PredictionEvent | OutcomeEvent) -> bool:
         # An event below the hour came after the hour was closed by the idle clock: it stays in order of the log.
-        return event.log_time // HOUR <= self.log_hour and event.offset < self.first_offset + SPLIT
+        return event.head.log_time // HOUR <= self.log_hour and event.offset < self.first_offset + SPLIT
 
     def end(self, events: Events, start: int) -> int:
         """The index of the first event after `start` that belongs to another segment."""
@@ -251,34 +251,36 @@ def _is_new(path: str, covered: dict[str, dict[str, int]]) -> bool:
 
 
 def _outcome_columns(events: Sequence[OutcomeEvent], partition: int, key: bytes) -> pa.RecordBatch:
+    heads = [event.head for event in events]
     columns = [
         [partition] * len(events),
         [event.offset for event in events],
-        [event.log_time for event in events],
+        [head.log_time for head in heads],
         [event.id for event in events],
-        [event.time for event in events],
-        [event.label for event in events],
-        [event.value for event in events],
+        [head.time for head in heads],
+        [head.label for head in heads],
+        [head.value for head in heads],
     ]
     return _batch(columns, OUTCOMES)
 
 
 def _prediction_columns(events: Sequence[PredictionEvent], partition: int, key: bytes) -> pa.RecordBatch:
     settings = [event.settings for event in events]
+    heads = [event.head for event in events]
     columns = [
         [partition] * len(events),
         [event.offset for event in events],
-        [event.log_time for event in events],
+        [head.log_time for head in heads],
         [event.id for event in events],
-        [event.time for event in events],
-        [event.model for event in events],
-        [event.version for event in events],
-        [event.label for event in events],
-        [event.score for event in events],
-        [event.scores and list(event.scores.items()) for event in events],
-        [event.value for event in events],
-        [event.lower for event in events],
-        [event.upper for event in events],
+        [head.time for head in heads],
+        [head.model for head in heads],
+        [head.version for head in heads],
+        [head.label for head in heads],
+        [head.score for head in heads],
+        [head.scores and list(head.scores.items()) for head in heads],
+        [head.value for head in heads],
+        [head.interval and head.interval[0] for head in heads],
+        [head.interval and head.interval[1] for head in heads],
         [_level(event) for event in events],
         _segments(events),
         [event.source.entity_id for event in events],
@@ -305,18 +307,19 @@ def _segments(events: Sequence[PredictionEvent]) -> list[str | None]:
     texts: dict[tuple, str | None] = {((), frozenset()): None}
     found = []
     for event in events:
-        declared = event.settings.segments if event.segment else frozenset()
-        text = texts.get((event.segment, declared), "")
+        segment = event.head.segment
+        declared = event.settings.segments if segment else frozenset()
+        text = texts.get((segment, declared), "")
         if text == "":
-            pairs = [{"key": key, "value": value, "declared": key in declared} for key, value in event.segment]
-            text = texts[event.segment, declared] = msgspec.json.encode(pairs).decode()
+            pairs = [{"key": key, "value": value, "declared": key in declared} for key, value in segment]
+            text = texts[segment, declared] = msgspec.json.encode(pairs).decode()
         found.append(text)
     return found
 
 
 def _level(event: PredictionEvent) -> float | None:
     interval = getattr(event.source.prediction, "interval", None)
-    return interval.level if interval and event.lower is not None else None
+    return interval.level if interval and event.head.interval is not None else None
 
 
 def _json(value: dict | tuple | None) -> str | None:

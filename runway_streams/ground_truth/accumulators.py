@@ -12,7 +12,7 @@ import numpy as np
 from runway_streams.ground_truth.events import PredictionEvent
 from runway_streams.ground_truth.full_table import FullKey, FullTable, Histograms
 from runway_streams.ground_truth.join import OutcomeHead, PredictionHead
-from runway_streams.ground_truth.pairs import read_pairs
+from runway_streams.ground_truth.pairs import Bools, JoinedPairs, read_pairs
 from runway_streams.ground_truth.partition_state import PartitionState
 from runway_streams.ground_truth.records import full_key, parse_key, slim_key
 from runway_streams.ground_truth.settings import Settings, SettingsHistory
@@ -57,17 +57,18 @@ class Target:
 
 
 class Entries(NamedTuple):
-    """Who counts what: entry i adds prediction number `source[i]` to `targets[i]`, in bin `bins[i]`. `totals` has the target
-    of each prediction's total; `partial` are the entries whose prediction has segment values that are not kept."""
+    """Who counts what: entry i adds prediction number `source[i]` to `targets[i]`, in bin `bins[i]`. The first entries are
+    the predictions' totals, in their order; `partial` are those whose prediction has segment values that are not kept."""
 
     targets: list[Target]
-    bins: Ints
-    source: list[int]
     totals: list[Target]
+    bins: Ints
+    source: Ints
     partial: list[int]
 
     @property
     def numbers(self) -> Ints:
+        """The slim record of each entry."""
         return np.array([target.number for target in self.targets])
 
 
@@ -97,22 +98,23 @@ class Accumulators:
         """Counts new predictions, and their features and scores where their model has a reference profile."""
         if not events:
             return
-        entries = self._entries(events, admit=True)
+        heads = [event.head for event in events]
+        entries = self._entries(heads, admit=True)
         self._slim.add_predictions(entries.numbers, entries.bins)
         for i in entries.partial:
             self._slim.partial[entries.targets[i].number] = True
-        records, sources = self._histograms(entries, [target.settings.profile is not None for target in entries.totals])
+        profiled = np.array([target.settings.profile is not None for target in entries.totals])
+        records, source = self._histograms(entries, profiled)
         if records:
-            counted = [events[i] for i in sources]
-            self._full.add_features(records, [event.source.features for event in counted])
-            self._full.add_profile_scores(records, [e.value if e.score is None else e.score for e in counted])
+            counted = source.tolist()
+            self._full.add_features(records, [events[i].source.features for i in counted])
+            self._full.add_profile_scores(records, [heads[i] for i in counted])
 
     def count_pairs(self, predictions: Sequence[PredictionHead], outcomes: Sequence[OutcomeHead]) -> None:
         """Counts matched pairs by their delay: joined ones with all that they say, late and early ones as such."""
         if not predictions:
             return
         entries = self._entries(predictions, admit=False)
-        source = np.array(entries.source)
         delays = np.array([o.time - p.time for p, o in zip(predictions, outcomes, strict=True)])
         windows = np.array([target.settings.window for target in entries.totals])
         early, late = delays < 0, delays > windows
@@ -120,71 +122,69 @@ class Accumulators:
         for status, those in (("joined", joined), ("late", late), ("early", early)):
             self._state.count(status, int(np.count_nonzero(those)))
         fields = np.where(joined, INDEX["joined"], np.where(late, INDEX["late"], INDEX["early"]))
+        source = entries.source
         numbers = entries.numbers
         self._slim.add_outcomes(numbers, entries.bins, fields[source], delays[source])
-        self._add_joined(predictions, outcomes, entries, numbers, joined)
+        if joined.any():
+            pairs = read_pairs(predictions, outcomes, [target.settings for target in entries.totals])
+            self._add_joined(pairs, joined, entries, numbers)
 
-    def _add_joined(
-        self,
-        predictions: Sequence[PredictionHead],
-        outcomes: Sequence[OutcomeHead],
-        entries: Entries,
-        numbers: Ints,
-        joined: np.ndarray,
-    ) -> None:
+    def _add_joined(self, pairs: JoinedPairs, joined: Bools, entries: Entries, numbers: Ints) -> None:
         """Adds what joined pairs say to both tiers; late and early ones say nothing."""
-        if not joined.any():
-            return
-        pairs = read_pairs(predictions, outcomes, [target.settings for target in entries.totals])
-        source = np.array(entries.source)
-        at = np.flatnonzero(joined[source])
-        counted = source[at]
-        self._slim.add_pairs(numbers[at], entries.bins[at], pairs.measures.take(counted))
-        predicted, actual = pairs.labels
-        self._slim.add_confusion(
-            numbers[at].tolist(),
-            entries.bins[at].tolist(),
-            [(predicted[i], actual[i]) for i in counted.tolist()],
-        )
-        records, sources = self._histograms(entries, (joined & pairs.has_histograms).tolist())
+        at = np.flatnonzero(joined[entries.source])
+        source, numbers, bins = entries.source[at], numbers[at], entries.bins[at]
+        self._slim.add_pairs(numbers, bins, pairs.measures.take(source))
+        labels = pairs.labels
+        self._slim.add_confusion(numbers.tolist(), bins.tolist(), [labels[i] for i in source.tolist()])
+        records, source = self._histograms(entries, joined & pairs.has_histograms)
         if records:
-            self._full.add_pairs(records, np.array(sources), pairs)
+            self._full.add_pairs(records, source, pairs)
 
-    def _entries(self, heads: Sequence[PredictionEvent | PredictionHead], admit: bool) -> Entries:
+    def _entries(self, heads: Sequence[PredictionHead], admit: bool) -> Entries:
         """Which records count each prediction: its total's, and those of its segments that are kept."""
         if self._revision != self._history.revision:
             self._targets.clear()
             self._revision = self._history.revision
-        targets: list[Target] = []
-        bins: list[int] = []
-        source: list[int] = []
-        totals: list[Target] = []
-        partial: list[int] = []
         find = self._targets.get
+        totals: list[Target] = []
+        segmented: list[int] = []
         for i, head in enumerate(heads):
-            time, log_time = head.time, head.log_time
-            bin = time // BIN
-            key = (head.model, head.version, "", "", bin // BINS_PER_HOUR, log_time // HOUR)
+            log_time = head.log_time
+            key = (head.model, head.version, "", "", head.time // HOUR, log_time // HOUR)
             target = find(key)
             if target is None or not target.since <= log_time < target.until:
                 target = self._target(key, log_time, admit)
             totals.append(target)
-            targets.append(target)
-            bins.append(bin % BINS_PER_HOUR)
-            source.append(i)
             if head.segment:
-                kept = self._admitted(head.segment, target.settings, key[5], admit)
-                if len(kept) < len(head.segment):
-                    partial.append(len(targets) - 1)
-                for name, value in kept:
-                    segment = (head.model, head.version, name, value, *key[4:])
-                    found = find(segment)
-                    if found is None or not found.since <= log_time < found.until:
-                        found = self._target(segment, log_time, admit)
-                    targets.append(found)
-                bins += [bin % BINS_PER_HOUR] * len(kept)
-                source += [i] * len(kept)
-        return Entries(targets, np.array(bins), source, totals, partial)
+                segmented.append(i)
+        bins = np.array([head.time for head in heads]) // BIN % BINS_PER_HOUR
+        source = np.arange(len(heads))
+        if not segmented:
+            return Entries(totals, totals, bins, source, [])
+        targets, of, partial = self._segments_of(heads, totals, segmented, admit)
+        source = np.concatenate([source, np.array(of, dtype=np.int64)])
+        return Entries([*totals, *targets], totals, bins[source], source, partial)
+
+    def _segments_of(
+        self, heads: Sequence[PredictionHead], totals: list[Target], segmented: list[int], admit: bool
+    ) -> tuple[list[Target], list[int], list[int]]:
+        """The targets of predictions' segments, which prediction each counts, and which have values that are not kept."""
+        targets: list[Target] = []
+        source: list[int] = []
+        partial: list[int] = []
+        for i in segmented:
+            head, total = heads[i], totals[i]
+            kept = self._admitted(head.segment, total.settings, total.key[5], admit)
+            if len(kept) < len(head.segment):
+                partial.append(i)
+            for name, value in kept:
+                key = (head.model, head.version, name, value, *total.key[4:])
+                target = self._targets.get(key)
+                if target is None or not target.since <= head.log_time < target.until:
+                    target = self._target(key, head.log_time, admit)
+                targets.append(target)
+                source.append(i)
+        return targets, source, partial
 
     def _admitted(self, segment: Iterable, settings: Settings, log_hour: int, admit: bool) -> list[tuple[str, str]]:
         """The (key, value) pairs of a segment that are kept: declared keys, and the first undeclared values of an hour."""
@@ -244,17 +244,16 @@ class Accumulators:
             number = self._slim.create(key, record)
         return number
 
-    def _histograms(self, entries: Entries, wanted: Sequence[bool]) -> tuple[list[Histograms], list[int]]:
+    def _histograms(self, entries: Entries, wanted: Bools) -> tuple[list[Histograms], Ints]:
         """The histograms of the wanted predictions' totals and declared segments, and which prediction each counts."""
-        records: list[Histograms] = []
-        sources: list[int] = []
-        for target, i in zip(entries.targets, entries.source, strict=True):
-            if wanted[i]:
-                record = target.histograms or self._histograms_of(target)
-                if record is not None:
-                    records.append(record)
-                    sources.append(i)
-        return records, sources
+        at = np.flatnonzero(wanted[entries.source])
+        targets = entries.targets if len(at) == len(entries.targets) else [entries.targets[i] for i in at.tolist()]
+        found = [target.histograms or self._histograms_of(target) for target in targets]
+        source = entries.source[at]
+        records = [record for record in found if record is not None]
+        if len(records) < len(found):
+            source = source[[record is not None for record in found]]
+        return records, source
 
     def _histograms_of(self, target: Target) -> Histograms | None:
         if not target.keeps_histograms:

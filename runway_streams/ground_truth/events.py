@@ -10,6 +10,7 @@ from zlib import crc32
 import msgspec
 from msgspec import Struct
 
+from runway_streams.ground_truth.join import OutcomeHead, PredictionHead
 from runway_streams.ground_truth.labels import canonical_label, number
 from runway_streams.ground_truth.readings import read_prediction
 from runway_streams.ground_truth.settings import Settings, SettingsHistory
@@ -26,39 +27,21 @@ FINITE = 1e300
 
 
 class PredictionEvent(Struct, gc=False):
-    """A valid prediction: log time and event time in ms, read by `settings`, the ones in force at its log time.
-
-    `digest` is the CRC-32 of the raw event: what tells a copy from a conflict.
-    """
+    """A valid prediction: `head` is what the join keeps of it, read by `settings`, the ones in force at its log time."""
 
     id: str
     offset: int
-    log_time: int
-    time: int
-    model: str
-    version: str
-    label: str | None
-    score: float | None
-    scores: dict[str, float] | None
-    value: float | None
-    lower: float | None
-    upper: float | None
-    segment: tuple[tuple[str, str], ...]
-    digest: int
+    head: PredictionHead
     settings: Settings
     source: Prediction
 
 
 class OutcomeEvent(Struct, gc=False):
-    """A valid outcome; `value` is the outcome as a number where it is one."""
+    """A valid outcome: `head` is what the join keeps of it."""
 
     id: str
     offset: int
-    log_time: int
-    time: int
-    label: str
-    value: float | None
-    digest: int
+    head: OutcomeHead
 
 
 class BadEvent(Struct, gc=False):
@@ -88,7 +71,7 @@ def read_predictions(
     >>> good, bad = read_predictions(
     ...     [b'{"prediction_id":"a","model_id":"m","timestamp":1,"prediction":true}', b"{"], [7, 8], [1000, 1000],
     ...     SettingsHistory())
-    >>> good[0].label, good[0].time, bad[0].reason, bad[0].offset
+    >>> good[0].head.label, good[0].head.time, bad[0].reason, bad[0].offset
     ('1', 1000, 'not_json', 8)
     """
     good: list[PredictionEvent] = []
@@ -107,7 +90,7 @@ def read_outcomes(
     """Decodes records of `runway.outcomes`.
 
     >>> good, bad = read_outcomes([b'{"prediction_id":"a","timestamp":1,"actual_outcome":2}', None], [1, 2], [0, 0])
-    >>> good[0].label, good[0].value, bad[0].reason
+    >>> good[0].head.label, good[0].head.value, bad[0].reason
     ('2', 2.0, 'empty')
     """
     good: list[OutcomeEvent] = []
@@ -142,10 +125,12 @@ def _prediction(raw: bytes | None, offset: int, log_time: int, history: Settings
         raise _Unusable("invalid", f"prediction: says nothing that a {settings.task or 'model'} can use.")
     segment = source.segment
     pairs = tuple(sorted(segment.items())[:MAX_SEGMENTS]) if segment else ()
-    return PredictionEvent(
-        source.prediction_id, offset, log_time, time, source.model_id, source.model_version,
-        reading.label, reading.score, reading.scores, value, lower, upper, pairs, crc32(raw), settings, source,
+    interval = None if lower is None or upper is None else (lower, upper)
+    head = PredictionHead(
+        log_time, crc32(raw), False, time, source.model_id, source.model_version,
+        reading.label, reading.score, value, pairs, interval, reading.scores,
     )  # fmt: skip
+    return PredictionEvent(source.prediction_id, offset, head, settings, source)
 
 
 def _outcome(raw: bytes | None, offset: int, log_time: int) -> OutcomeEvent:
@@ -161,7 +146,8 @@ def _outcome(raw: bytes | None, offset: int, log_time: int) -> OutcomeEvent:
         raise _Unusable("not_finite", f"actual_outcome: {value} is not a finite number.")
     if value is None and isinstance(actual, float):
         raise _Unusable("not_finite", f"actual_outcome: {actual} is not a finite number.")
-    return OutcomeEvent(source.prediction_id, offset, log_time, time, canonical_label(actual), value, crc32(raw))
+    head = OutcomeHead(log_time, crc32(raw), False, time, canonical_label(actual), value)
+    return OutcomeEvent(source.prediction_id, offset, head)
 
 
 def _size_problem(raw: bytes | None) -> _Unusable:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from runway_streams.ground_truth.feature_bins import EdgeTable, FeaturePlan, numbers
 from runway_streams.ground_truth.full import CALIBRATION_BINS, CLASS_BINS, SCORE_BINS, Layout
+from runway_streams.ground_truth.join import PredictionHead
 from runway_streams.ground_truth.pairs import JoinedPairs
 from runway_streams.ground_truth.records import pack_full
 from runway_streams.ground_truth.settings import Settings
@@ -113,10 +114,14 @@ class FullTable:
         if counted:
             np.add.at(self._arena, counted, 1)
 
-    def add_profile_scores(self, records: Sequence[Histograms], signals: Sequence[float | None]) -> None:
+    def add_profile_scores(self, records: Sequence[Histograms], heads: Sequence[PredictionHead]) -> None:
         """Counts the scores (or values) of predictions in the bins of their reference profile."""
+        if all(record.score < 0 for record in records):
+            return
         given = [
-            (r.score, r.plan.score_row, s) for r, s in zip(records, signals, strict=True) if r.score >= 0 and s is not None
+            (record.score, record.plan.score_row, signal)
+            for record, head in zip(records, heads, strict=True)
+            if record.score >= 0 and (signal := head.value if head.score is None else head.score) is not None
         ]
         if given:
             first, rows, values = (np.array(column) for column in zip(*given, strict=True))

@@ -32,13 +32,12 @@ class JoinedPairs(NamedTuple):
     measures: Measures
 
     @property
-    def labels(self) -> tuple[list[str | None], list[str]]:
+    def labels(self) -> list[tuple[str | None, str]]:
         """(predicted, actual); predicted is None where the pair has no labels to compare."""
-        predicted = [
-            None if settings.task == "regression" else prediction.label
-            for prediction, settings in zip(self.predictions, self.settings, strict=True)
+        return [
+            (None if settings.task == "regression" else prediction.label, outcome.label)
+            for prediction, outcome, settings in zip(self.predictions, self.outcomes, self.settings, strict=True)
         ]
-        return predicted, [outcome.label for outcome in self.outcomes]
 
     @property
     def has_histograms(self) -> Bools:
@@ -58,7 +57,7 @@ def read_pairs(
 
     >>> one = read_pairs([PredictionHead(0, 0, label="1", score=0.8)], [OutcomeHead(0, 0, label="1")], [Settings("m", "binary")])
     >>> one.measures.truth.tolist(), one.measures.brier.round(6).tolist(), one.labels
-    ([0.8], [0.04], (['1'], ['1']))
+    ([0.8], [0.04], [('1', '1')])
     """
     task = np.array([_TASKS[own.task] for own in settings])
     score = _floats([prediction.score for prediction in predictions])

@@ -144,7 +144,7 @@ class Partition:
         outcomes: list[OutcomeHead] = []
         conflicts = 0
         for event, row in zip(events, rows, strict=True):
-            head = _prediction_head(event)
+            head = event.head
             verdict, outcome = take_prediction(row, head)
             if outcome is not None:
                 new.append(event)
@@ -165,7 +165,7 @@ class Partition:
         outcomes: list[OutcomeHead] = []
         copies = conflicts = 0
         for event, row in zip(events, rows, strict=True):
-            head = OutcomeHead(event.log_time, event.digest, False, event.time, event.label, event.value)
+            head = event.head
             verdict, prediction = take_outcome(row, head)
             if prediction is not None:
                 predictions.append(prediction)
@@ -250,11 +250,3 @@ class Partition:
 
     def _topic_clock(self, topic: str) -> int:
         return max(self.state.log_times.get(topic, 0), self._idle_until.get(topic, 0))
-
-
-def _prediction_head(event: PredictionEvent) -> PredictionHead:
-    interval = None if event.lower is None or event.upper is None else (event.lower, event.upper)
-    return PredictionHead(
-        event.log_time, event.digest, False, event.time, event.model, event.version,
-        event.label, event.score, event.value, event.segment, interval, event.scores,
-    )  # fmt: skip

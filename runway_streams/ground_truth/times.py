@@ -35,6 +35,8 @@ def event_time(timestamp: datetime | float) -> int:
     >>> event_time(datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC))
     1700000000000
     """
+    if isinstance(timestamp, int):
+        return timestamp * 1000 if -SECONDS_BELOW < timestamp < SECONDS_BELOW else timestamp
     if isinstance(timestamp, datetime):
         return round(timestamp.timestamp() * 1000)
     return round(timestamp * 1000 if -SECONDS_BELOW < timestamp < SECONDS_BELOW else timestamp)

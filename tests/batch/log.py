@@ -11,6 +11,7 @@ from batch.nightly import make_snapshot
 from batch.segments import SegmentWriter
 from runway_streams.ground_truth import slim
 from runway_streams.ground_truth.events import OutcomeEvent, PredictionEvent
+from runway_streams.ground_truth.join import OutcomeHead, PredictionHead
 from runway_streams.ground_truth.settings import Settings
 from runway_streams.ground_truth.times import HOUR
 
@@ -23,14 +24,15 @@ def prediction_event(p, offset):
     """The event that the oracle's prediction was read from."""
     settings = Settings(p.model, p.task, p.window, p.positive, labels=p.labels, segments=p.declared)
     source = SimpleNamespace(entity_id=None, features={"x": 1.5}, feature_timestamps=None, prediction=None)
-    return PredictionEvent(
-        p.id, offset, p.log_time, p.time, p.model, p.version, p.label, p.score, p.scores, p.value, p.lower, p.upper,
-        p.segments, 0, settings, source,
-    )  # fmt: skip
+    interval = None if p.lower is None else (p.lower, p.upper)
+    head = PredictionHead(
+        p.log_time, 0, False, p.time, p.model, p.version, p.label, p.score, p.value, p.segments, interval, p.scores
+    )
+    return PredictionEvent(p.id, offset, head, settings, source)
 
 
 def outcome_event(o, offset):
-    return OutcomeEvent(o.id, offset, o.log_time, o.time, o.label, o.value, 0)
+    return OutcomeEvent(o.id, offset, OutcomeHead(o.log_time, 0, False, o.time, o.label, o.value))
 
 
 def numbered(records):

@@ -63,7 +63,7 @@ def test_batches_and_restarts_make_the_same_files(lake, batch, monkeypatch):
         writer = SegmentWriter(lake, "outcomes", 0, start)
         for first in range(start, stop, batch):
             part = log[first : min(first + batch, stop)]
-            writer.append(part, part[-1].offset + 1, part[-1].log_time)
+            writer.append(part, part[-1].offset + 1, part[-1].head.log_time)
     start = resume(lake, "outcomes", 0) or 0
     SegmentWriter(lake, "outcomes", 0, start).append(log[start:], 50, T0 + 5 * HOUR)
     assert files(lake) == files(whole)

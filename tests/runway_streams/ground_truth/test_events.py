@@ -49,10 +49,11 @@ def changed(document, **changes):
 def test_a_prediction_is_read():
     raw = changed(PREDICTION, model_version="3", segment={"z": "1", "a": "2"}, features={"x": 1}, unknown=[1], entity_id="e")
     event = predict(raw, task="binary")
-    assert (event.id, event.offset, event.log_time, event.time) == ("a", 7, NOW, NOW)
-    assert (event.model, event.version, event.label, event.score, event.value) == ("m", "3", "1", 0.7, None)
-    assert event.segment == (("a", "2"), ("z", "1"))
-    assert event.digest == crc32(raw)
+    assert (event.id, event.offset, event.head.log_time, event.head.time) == ("a", 7, NOW, NOW)
+    head = event.head
+    assert (head.model, head.version, head.label, head.score, head.value) == ("m", "3", "1", 0.7, None)
+    assert head.segment == (("a", "2"), ("z", "1"))
+    assert head.digest == crc32(raw)
     assert event.settings.task == "binary"
     assert features_of(event) == {"x": 1}
     assert features_of(predict(changed(PREDICTION))) == {}
@@ -60,8 +61,8 @@ def test_a_prediction_is_read():
 
 def test_an_outcome_is_read():
     event = happen(changed(OUTCOME, actual_outcome=" 2.50 ", unknown={}))
-    assert (event.id, event.offset, event.log_time, event.time) == ("a", 7, NOW, NOW)
-    assert (event.label, event.value) == ("2.50", 2.5)
+    assert (event.id, event.offset, event.head.log_time, event.head.time) == ("a", 7, NOW, NOW)
+    assert (event.head.label, event.head.value) == ("2.50", 2.5)
 
 
 @pytest.mark.parametrize(
@@ -69,8 +70,8 @@ def test_an_outcome_is_read():
     [NOW, NOW / 1000, NOW // 1000, "2023-11-14T22:13:20Z", "2023-11-14T22:13:20.000+00:00", "2023-11-15T03:43:20+05:30"],
 )
 def test_a_timestamp_is_text_with_an_offset_or_seconds_or_milliseconds(timestamp):
-    assert predict(changed(PREDICTION, timestamp=timestamp)).time == NOW
-    assert happen(changed(OUTCOME, timestamp=timestamp)).time == NOW
+    assert predict(changed(PREDICTION, timestamp=timestamp)).head.time == NOW
+    assert happen(changed(OUTCOME, timestamp=timestamp)).head.time == NOW
 
 
 @pytest.mark.parametrize(
@@ -169,17 +170,17 @@ def test_numbers_beyond_all_measure_are_not_finite(number):
 
 def test_numbers_in_text_beyond_all_measure_are_labels():
     event = happen(changed(OUTCOME, actual_outcome="1e999"))
-    assert (event.label, event.value) == ("1e999", None)
+    assert (event.head.label, event.head.value) == ("1e999", None)
 
 
 def test_long_labels_are_cut():
-    assert predict(changed(PREDICTION, prediction="x" * 1000)).label == "x" * MAX_LABEL
-    assert happen(changed(OUTCOME, actual_outcome=10**299)).label == "1" + "0" * (MAX_LABEL - 1)
+    assert predict(changed(PREDICTION, prediction="x" * 1000)).head.label == "x" * MAX_LABEL
+    assert happen(changed(OUTCOME, actual_outcome=10**299)).head.label == "1" + "0" * (MAX_LABEL - 1)
 
 
 def test_an_event_has_at_most_16_segments():
     event = predict(changed(PREDICTION, segment={f"{i:02}": "" for i in range(20)}))
-    assert event.segment == tuple((f"{i:02}", "") for i in range(MAX_SEGMENTS))
+    assert event.head.segment == tuple((f"{i:02}", "") for i in range(MAX_SEGMENTS))
 
 
 def test_nesting_without_end_is_a_bad_event():
@@ -218,4 +219,4 @@ def test_no_bytes_raise(noise, changes):
             assert len(good) + len(bad) == 1
             for event in good:
                 event.id.encode()
-                msgspec.msgpack.encode([getattr(event, "model", ""), getattr(event, "segment", ()), event.label])
+                msgspec.msgpack.encode(event.head)

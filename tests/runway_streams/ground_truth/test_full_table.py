@@ -152,7 +152,8 @@ def test_scores_are_counted_in_the_profiles_bins():
     settings = settings_of()
     table = FullTable()
     record = table.create(key(table, settings), settings)
-    table.add_profile_scores([record] * 5, [0.2, 0.21, 0.9, 1.0, None])
+    heads = [PredictionHead(0, 0, score=score) for score in (0.2, 0.21, 0.9, 1.0, None)]
+    table.add_profile_scores([record] * 5, heads)
     assert families(table, record)["score"].tolist() == [1, 1, 1, 1]
 
 

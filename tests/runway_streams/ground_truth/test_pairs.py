@@ -20,7 +20,7 @@ scores = st.floats(0, 1)
 def pair_of(settings, said, actual, value=None):
     """One pair, read alone."""
     pairs = read_pairs([PredictionHead(0, 0, **said)], [OutcomeHead(0, 0, label=actual, value=value)], [settings])
-    ([predicted], [actual]) = pairs.labels
+    [(predicted, actual)] = pairs.labels
     columns = {name: column[0] for name, column in pairs.measures._asdict().items()}
     labels = None if predicted is None else (predicted, actual)
     return SimpleNamespace(**columns, labels=labels, actual=actual, has_histograms=pairs.has_histograms[0])
@@ -91,5 +91,5 @@ def test_columns_hold_the_pairs_in_order():
     assert np.array_equal(found.truth, [np.nan, 0.25, 0.5], equal_nan=True)
     assert np.array_equal(found.value, [1.0, np.nan, np.nan], equal_nan=True)
     assert np.array_equal(found.lower, [0.0, np.nan, np.nan], equal_nan=True)
-    assert pairs.labels == ([None, "1", "a"], ["1.5", "0", "b"])
+    assert pairs.labels == [(None, "1.5"), ("1", "0"), ("a", "b")]
     assert found.take(np.array([2, 1, 2])).truth.tolist() == [0.5, 0.25, 0.5]
