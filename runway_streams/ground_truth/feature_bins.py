@@ -48,7 +48,7 @@ class EdgeTable:
         found = base.copy()
         while step > 1:
             step //= 2
-            found += step * (values > flat[found + (step - 1)])
+            found += np.multiply(values > flat.take(found + (step - 1)), step)
         return found - base
 
 

@@ -7,6 +7,8 @@ model's settings alone. Records of different layouts (another profile, other lab
 import hashlib
 from dataclasses import dataclass
 
+import msgspec
+
 from runway_streams.ground_truth.settings import Settings
 from schemas.model_settings import BinProfile
 
@@ -30,6 +32,8 @@ class Layout:
     families: dict[str, tuple[int, int]]
     size: int
     digest: str
+    packed: msgspec.Raw
+    """The families as they stand in every record of the layout."""
 
     @classmethod
     def of(cls, settings: Settings) -> "Layout":
@@ -44,7 +48,8 @@ class Layout:
             families[name] = (first, size)
             first += size
         named = repr((sorted(sizes.items()), settings.profile_digest)).encode()
-        return cls(families, first, hashlib.sha256(named).hexdigest()[:12])
+        packed = msgspec.Raw(msgspec.msgpack.encode(families))
+        return cls(families, first, hashlib.sha256(named).hexdigest()[:12], packed)
 
 
 def bins(profile: BinProfile) -> int:

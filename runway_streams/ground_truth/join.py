@@ -71,7 +71,7 @@ def take_prediction(row: Row, head: PredictionHead) -> tuple[Verdict, OutcomeHea
     """
     if row.predictions and (copy := _copy_of(row.predictions, head)):
         return copy, None
-    row.predictions += (head,)
+    row.predictions = (*row.predictions, head) if row.predictions else (head,)
     row.last = max(row.last, head.log_time)
     outcome = _first_within_life(row.outcomes, head.log_time) if row.outcomes else None
     if outcome is None:
@@ -90,7 +90,7 @@ def take_outcome(row: Row, head: OutcomeHead) -> tuple[Verdict, PredictionHead |
     """
     if row.outcomes and (copy := _copy_of(row.outcomes, head)):
         return copy, None
-    row.outcomes += (head,)
+    row.outcomes = (*row.outcomes, head) if row.outcomes else (head,)
     row.last = max(row.last, head.log_time)
     prediction = _first_within_life(row.predictions, head.log_time) if row.predictions else None
     if prediction is None:

@@ -121,7 +121,7 @@ def pack_slim_many(
     flat = np.ascontiguousarray(matrices, dtype="<f8").reshape(count, CELLS)
     filled = flat != 0
     masks = np.packbits(filled, axis=1).tobytes()
-    values = flat[filled].tobytes()
+    values = flat.reshape(-1)[np.flatnonzero(filled)].tobytes()
     ends = (8 * np.cumsum(np.count_nonzero(filled, axis=1))).tolist()
     confusions = [()] * count if confusions is None else confusions
     partials = [False] * count if partials is None else partials
@@ -169,9 +169,27 @@ def pack_full(layout: Layout, cells: NDArray[np.float64], sketches: dict[str, by
     >>> unpack_full(pack_full(layout, cells)).families["score_class"][:4].tolist()
     [0.0, 0.0, 5.0, 0.0]
     """
-    filled = np.flatnonzero(cells)
-    values = np.asarray(cells, dtype="<f8")[filled].tobytes()
-    return _encode((FORMAT, layout.families, filled.astype("<u4").tobytes(), values, sketches or {}))
+    return pack_full_many([layout], cells[np.newaxis], sketches)[0]
+
+
+def pack_full_many(
+    layouts: Sequence[Layout], cells: NDArray[np.float64], sketches: dict[str, bytes] | None = None
+) -> list[bytes]:
+    """The records of many hours at once, whose layouts have one size: `cells` is (m, size)."""
+    filled = cells != 0
+    # Flat: numpy finds and takes what is filled several times faster than by rows.
+    at = np.flatnonzero(filled)
+    counts = np.count_nonzero(filled, axis=1)
+    first = np.repeat(np.arange(len(layouts)) * cells.shape[1], counts)
+    columns = (at - first).astype("<u4").tobytes()
+    values = cells.reshape(-1)[at].astype("<f8").tobytes()
+    ends = np.cumsum(counts).tolist()
+    records, start = [], 0
+    for layout, end in zip(layouts, ends, strict=True):
+        parts = columns[4 * start : 4 * end], values[8 * start : 8 * end]
+        records.append(_encode((FORMAT, layout.packed, *parts, sketches or {})))
+        start = end
+    return records
 
 
 def unpack_full(record: bytes) -> Full:
