@@ -32,6 +32,8 @@ FETCH_BYTES = 1 << 20
 BUFFERED_BATCHES = 8
 TICK_S = 0.5
 """Commits and emissions at the most often; see `runtimes.ground_truth.IDLE_EVERY_S` for partitions that have nothing new."""
+BUSY_TICK_S = 2.0
+"""The same at the least often, under load: what is written a record, not an event, is then written less often."""
 _log = logging.getLogger(__name__)
 
 
@@ -71,12 +73,12 @@ class RuntimeApp(BatchApp):
         await self.runtime.stop()
 
     async def _tick(self) -> None:
-        """Twice a second, or less often where that would take more than a fifth of the time; an error crashes the worker."""
+        """Twice a second, or less often where that would take more than a tenth of the time; an error crashes the worker."""
         while not self.should_stop:
             began = time.monotonic()
             busy = await self.runtime.tick()
             spent = time.monotonic() - began
-            await self.sleep(max(TICK_S - spent, 4 * busy if busy > TICK_S / 5 else 0.0))
+            await self.sleep(max(TICK_S - spent, min(10 * busy, BUSY_TICK_S) if busy > TICK_S / 5 else 0.0))
 
     async def positions(self, tps: set[Any]) -> dict[Any, int]:
         return await self.runtime.positions(tps)
