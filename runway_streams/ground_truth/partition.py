@@ -89,7 +89,7 @@ class Partition:
         """Records changed since they were last taken: slim ones; after a restart everything open."""
         self.hourly_outbox: dict[bytes, bytes] = dict(full)
         """The same of full ones, which are sent once a minute and when their hour closes."""
-        self._rows: dict[bytes, Row] = {}
+        self._rows: dict[bytes, bytes] = {}
         self._new_rows = 0
         self._unreachable = 0
         """Log time before which no event to come can reach a head."""
@@ -138,14 +138,15 @@ class Partition:
     # -- the join ------------------------------------------------------------------------------------------------
 
     def _take_predictions(self, events: list[PredictionEvent]) -> None:
-        rows = self._load_rows([event.id.encode() for event in events])
+        keys = [event.id.encode() for event in events]
+        rows = self._load_rows(keys)
         new: list[PredictionEvent] = []
         predictions: list[PredictionHead] = []
         outcomes: list[OutcomeHead] = []
         conflicts = 0
-        for event, row in zip(events, rows, strict=True):
+        for event, key in zip(events, keys, strict=True):
             head = event.head
-            verdict, outcome = take_prediction(row, head)
+            verdict, outcome = take_prediction(rows[key], head)
             if outcome is not None:
                 new.append(event)
                 predictions.append(head)
@@ -154,52 +155,58 @@ class Partition:
                 new.append(event)
             elif verdict == "conflict":
                 conflicts += 1
+        self._save_rows(rows)
         self.state.count("duplicates", len(events) - len(new))
         self.state.count("conflicts", conflicts)
         self.accumulators.count_predictions(new)
         self.accumulators.count_pairs(predictions, outcomes)
 
     def _take_outcomes(self, events: list[OutcomeEvent]) -> None:
-        rows = self._load_rows([event.id.encode() for event in events])
+        keys = [event.id.encode() for event in events]
+        rows = self._load_rows(keys)
         predictions: list[PredictionHead] = []
         outcomes: list[OutcomeHead] = []
         copies = conflicts = 0
-        for event, row in zip(events, rows, strict=True):
+        for event, key in zip(events, keys, strict=True):
             head = event.head
-            verdict, prediction = take_outcome(row, head)
+            verdict, prediction = take_outcome(rows[key], head)
             if prediction is not None:
                 predictions.append(prediction)
                 outcomes.append(head)
             elif verdict != "new":
                 copies += 1
                 conflicts += verdict == "conflict"
+        self._save_rows(rows)
         self.state.count("duplicates", copies)
         self.state.count("conflicts", conflicts)
         self.accumulators.count_pairs(predictions, outcomes)
 
-    def _load_rows(self, keys: list[bytes]) -> list[Row]:
-        """The rows of the keys, the overlay of what this commit has already touched before the store."""
-        rows = self._rows
-        missing = list({key for key in keys if key not in rows})
+    def _load_rows(self, keys: list[bytes]) -> dict[bytes, Row]:
+        """The rows of the keys: what this commit has already touched, else the store's, else new ones."""
+        touched = self._rows
+        found = {key: touched.get(key) for key in keys}
+        missing = [key for key, value in found.items() if value is None]
         if missing:
-            for key, value in zip(missing, self.store.get_rows(missing), strict=True):
-                if value is None:
-                    rows[key] = Row()
-                    self._new_rows += 1
-                else:
-                    rows[key] = row = _decode_row(value)
-                    if len(row.predictions) + len(row.outcomes) > 2:
-                        self.state.count("unmatched", prune(row, self._unreachable))
-        return [rows[key] for key in keys]
+            found.update(zip(missing, self.store.get_rows(missing), strict=True))
+        rows = {key: Row() if value is None else _decode_row(value) for key, value in found.items()}
+        for row in rows.values():
+            if row.last == 0:
+                self._new_rows += 1
+            elif len(row.predictions) + len(row.outcomes) > 2:
+                self.state.count("unmatched", prune(row, self._unreachable))
+        return rows
+
+    def _save_rows(self, rows: dict[bytes, Row]) -> None:
+        # As bytes: a commit's worth of objects would take ten times the memory, and the caches with it.
+        self._rows.update({key: _encode(row) for key, row in rows.items()})
 
     # -- committing ----------------------------------------------------------------------------------------------
 
     def commit(self) -> None:
         """Writes all that has changed, offsets included, as one batch, and puts the changed records into the outbox."""
         slim, full = self.accumulators.pack()
-        rows = [(key, _encode(row)) for key, row in self._rows.items()]
         dead_rows = self._sweep(SWEEP_IDLE + SWEEP_FACTOR * self._new_rows)
-        self.store.write(Changes(rows, slim + full, dead_rows, self._dead_records, self.state.encode()))
+        self.store.write(Changes(list(self._rows.items()), slim + full, dead_rows, self._dead_records, self.state.encode()))
         self.outbox.update(slim)
         self.hourly_outbox.update(full)
         self._rows.clear()
