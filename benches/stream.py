@@ -33,7 +33,6 @@ from schemas.outcome import Outcome
 from schemas.prediction import Prediction
 
 FEATURES = [f"feature_{i}" for i in range(10)]
-EDGES = [-1.28, -0.84, -0.52, -0.25, 0.0, 0.25, 0.52, 0.84, 1.28]
 HOUR = 3_600_000
 LIMIT_S = 900
 
@@ -72,9 +71,10 @@ def _arguments() -> argparse.Namespace:
 
 
 async def _settings(config: Config, models: int) -> None:
-    profile = ReferenceProfile(features={name: BinProfile(counts=[1.0] * 10, edges=EDGES) for name in FEATURES})
     async with AIOKafkaProducer(acks="all", linger_ms=20, **kafka_client_options(config)) as producer:
         for number in range(models):
+            edges = [number / models + (i - 4) / 4 for i in range(9)]
+            profile = ReferenceProfile(features={name: BinProfile(counts=[1.0] * 10, edges=edges) for name in FEATURES})
             settings = ModelSettings(
                 f"model-{number:04d}", task="binary", join_window="PT12H", profile=profile, effective_from=0
             )

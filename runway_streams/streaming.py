@@ -59,8 +59,8 @@ class RuntimeApp(BatchApp):
     health_server: WorkerWeb | None = None
 
     async def on_start(self) -> None:
-        _relax_collector()
         await self.runtime.start()
+        relax_collector()
         await super().on_start()
         self.add_future(self._tick())
         self.health_server = WorkerWeb(self.runtime, self.runtime.config.web_host, self.runtime.config.web_port)
@@ -134,7 +134,8 @@ def make_app(name: str, config: Config) -> RuntimeApp:
     return app
 
 
-def _relax_collector() -> None:
+def relax_collector() -> None:
+    """Lets the garbage collector look seldom, and never again at what is there now: settings, profiles, modules."""
     # A batch makes tens of thousands of objects that hold no cycles; by default the collector would walk them over and over.
     gc.collect()
     gc.freeze()
