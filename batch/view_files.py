@@ -93,7 +93,7 @@ def _merge(
 
 def _write(db: duckdb.DuckDBPyConnection, lake: Lake, table: str, query: str, name: str, scratch: Path) -> ViewFile | None:
     target = scratch / "view" / table / f"{name}.parquet"
-    # A seventh larger than by zstd; the sorted tables are packed by one thread each, which zstd keeps busy a third longer.
+    # A sixth larger than by zstd, which keeps the one thread of a sorted table busy a quarter longer.
     rows = write(db, query, target, "lz4_raw")
     if not rows:
         return None
