@@ -78,25 +78,25 @@ def text(name: str, **values: object) -> str:
 
 
 def create(db: duckdb.DuckDBPyConnection, table: str, name: str, **values: object) -> int:
-    """Makes a temporary table of what `sql/NAME.sql` selects; returns its rows."""
-    return count(db, f"CREATE OR REPLACE TEMP TABLE {table} AS {text(name, **values)}")
+    """Makes a table of what `sql/NAME.sql` selects; returns its rows."""
+    return count(db, f"CREATE OR REPLACE TABLE {table} AS {text(name, **values)}")
 
 
 def create_view(db: duckdb.DuckDBPyConnection, name: str, **values: object) -> None:
     """Makes a view of what `sql/NAME.sql` selects."""
-    db.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {text(name, **values)}")
+    db.execute(f"CREATE OR REPLACE VIEW {name} AS {text(name, **values)}")
 
 
 def view_of(db: duckdb.DuckDBPyConnection, name: str, paths: Sequence[Path], schema: pa.Schema, scratch: Path) -> None:
     """A view of Parquet files; of no rows where there are no files."""
     listed = _listed(paths or [_of_no_rows(name, schema, scratch)])
-    db.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT * FROM read_parquet({listed})")
+    db.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet({listed})")
 
 
 def view_by_name(db: duckdb.DuckDBPyConnection, name: str, paths: Sequence[Path], schema: pa.Schema, scratch: Path) -> None:
     """The same of files that leave out columns which would be null throughout."""
     listed = _listed([_of_no_rows(name, schema, scratch), *paths])
-    db.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT * FROM read_parquet({listed}, union_by_name = true)")
+    db.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet({listed}, union_by_name = true)")
 
 
 def _of_no_rows(name: str, schema: pa.Schema, scratch: Path) -> Path:

@@ -41,11 +41,11 @@ def _export(
     named = f"model = '{model.replace(chr(39), chr(39) * 2)}'"
     with connect(memory_limit, scratch) as db:
         view_by_name(db, "ground_truth", lake.fetch(files, scratch / "lake"), GROUND_TRUTH, scratch)
-        db.execute(f"""CREATE TEMP VIEW wanted AS SELECT * FROM ground_truth
+        db.execute(f"""CREATE VIEW wanted AS SELECT * FROM ground_truth
             WHERE {named} AND time >= {start} AND time < {end}""")
         segments = lake.fetch(_segments(db, lake), scratch / "lake")
         view_of(db, "segments", segments, PREDICTIONS, scratch)
-        db.execute(f"CREATE TEMP VIEW kept_beside AS SELECT * FROM segments WHERE {named}")
+        db.execute(f"CREATE VIEW kept_beside AS SELECT * FROM segments WHERE {named}")
         return write(db, text("exported_rows"), out)
 
 

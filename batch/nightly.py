@@ -211,16 +211,16 @@ def read_log(
     for kind, schema in _OPEN_SCHEMAS.items():
         carried = [files.files[kind] for files in (parent.open if parent else ()) if kind in files.files]
         view_of(db, f"carried_{kind}", lake.fetch(carried, folder / "lake"), schema, folder)
-    db.execute("CREATE TEMP VIEW earlier_dropped_segment AS FROM carried_dropped_segments")
+    db.execute("CREATE VIEW earlier_dropped_segment AS FROM carried_dropped_segments")
     for topic in TOPICS:
         _view_of_segments(db, lake, f"segments_of_{topic}", segments, topic, folder)
         _view_of_segments(db, lake, f"recent_{topic}", recent, topic, folder)
         columns = ", ".join(_OPEN_SCHEMAS[topic].names)
-        db.execute(f"CREATE TEMP VIEW new_{topic} AS SELECT {columns} FROM segments_of_{topic}")
-        db.execute(f"""CREATE TEMP VIEW open_{topic} AS SELECT {columns} FROM carried_{topic}
+        db.execute(f"CREATE VIEW new_{topic} AS SELECT {columns} FROM segments_of_{topic}")
+        db.execute(f"""CREATE VIEW open_{topic} AS SELECT {columns} FROM carried_{topic}
             ANTI JOIN (SELECT * FROM carried_closed WHERE topic = '{topic}') USING (log_partition, log_offset)
             WHERE log_time >= {horizon}""")
-        db.execute(f"""CREATE TEMP VIEW earlier_{topic} AS
+        db.execute(f"""CREATE VIEW earlier_{topic} AS
             SELECT id, log_time, log_partition, log_offset FROM recent_{topic}
             ANTI JOIN (SELECT * FROM carried_duplicates WHERE topic = '{topic}') USING (log_partition, log_offset)
             UNION ALL SELECT id, log_time, log_partition, log_offset FROM open_{topic} WHERE log_time < {first_recent}""")

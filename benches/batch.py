@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 import threading
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -55,21 +56,30 @@ def measure(options: argparse.Namespace, home: Path) -> dict:
     lake = FolderLake(home / "lake")
     generate(lake, options.rows, options.models, options.features)
     peak = Peak()
+    cpu = psutil.Process().cpu_times
+    began = cpu()
     week = make_snapshot(lake, Cutoff(FIRST_HOUR + WEEK, 0), home / "scratch", options.memory, 0)
+    between = cpu()
     day = make_snapshot(lake, Cutoff(FIRST_HOUR + WEEK + 24, 0), home / "scratch", options.memory, 0)
     rows = {name: one.predictions + one.outcomes for name, one in (("week", week), ("day", day))}
+    used = [
+        later.user + later.system - earlier.user - earlier.system for earlier, later in pairwise((began, between, cpu()))
+    ]
     return {
         "rows_per_second": week.rows_per_second,
         "predictions": week.predictions,
         "outcomes": week.outcomes,
         "seconds": week.seconds,
+        "cpu_seconds": round(used[0], 2),
         "joined": week.joined,
         "late": week.late,
         "duplicates": week.duplicates,
         "second_night_rows": rows["day"],
         "second_night_seconds": day.seconds,
+        "second_night_cpu_seconds": round(used[1], 2),
         "second_night_share_of_rows": round(rows["day"] / rows["week"], 3),
         "second_night_share_of_seconds": round(day.seconds / week.seconds, 3),
+        "second_night_share_of_cpu_seconds": round(used[1] / used[0], 3),
         "peak_memory_mib": peak.stop(),
         "memory_limit": options.memory,
         "models": options.models,

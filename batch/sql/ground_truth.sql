@@ -6,14 +6,14 @@ FROM (
     SELECT
         *,
         CASE
-            WHEN log_time IS NULL OR outcome_log_time IS NULL THEN 'unmatched'
+            WHEN log_time IS NULL OR outcome_log_time IS NULL THEN 'unmatched'::pair_status
             WHEN abs(outcome_log_time - log_time) > $LIFE AND (
                 abs(outcome_log_time - log_time) > $CARRY
                 OR greatest(outcome_log_time, log_time) + $LIFE >= $final_before
-            ) THEN 'unmatched'
-            WHEN outcome_time < time THEN 'early'
-            WHEN abs(outcome_log_time - log_time) <= $LIFE AND outcome_time - time <= join_window THEN 'joined'
-            ELSE 'late'
+            ) THEN 'unmatched'::pair_status
+            WHEN outcome_time < time THEN 'early'::pair_status
+            WHEN abs(outcome_log_time - log_time) <= $LIFE AND outcome_time - time <= join_window THEN 'joined'::pair_status
+            ELSE 'late'::pair_status
         END AS status
     FROM $joined
 )

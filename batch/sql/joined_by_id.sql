@@ -1,6 +1,7 @@
 -- All live predictions and outcomes of ids with at most one of each.
 (
-    SELECT * EXCLUDE (id, model_number), id AS prediction_id FROM single_predictions JOIN series USING (model, version)
+    SELECT one.* EXCLUDE (id) REPLACE (series.model AS model, series.version AS version), id AS prediction_id, series
+    FROM single_predictions AS one JOIN series ON series.model = one.model AND series.version = one.version
 ) AS prediction
 FULL JOIN (
     SELECT id AS outcome_id, log_partition AS outcome_partition, log_offset AS outcome_offset,

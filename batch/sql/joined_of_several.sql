@@ -1,7 +1,8 @@
 -- The same of ids with several heads, whose pairs were found one id at a time.
 (
-    SELECT * EXCLUDE (id, model_number), id AS prediction_id
-    FROM live_predictions SEMI JOIN id_of_several USING (id) JOIN series USING (model, version)
+    SELECT one.* EXCLUDE (id) REPLACE (series.model AS model, series.version AS version), id AS prediction_id, series
+    FROM (FROM live_predictions SEMI JOIN id_of_several USING (id)) AS one
+    JOIN series ON series.model = one.model AND series.version = one.version
 ) AS prediction
 LEFT JOIN pair_of_several USING (log_partition, log_offset)
 FULL JOIN (
