@@ -10,7 +10,7 @@ import numpy as np
 from agents.ground_truth import Flow, TopicBatch
 from batch.cutoff import FLUSH_REQUEST
 from batch.lake import Lake, open_lake
-from batch.segments import SegmentWriter, feature_key, resume
+from batch.segments import SegmentWriter, feature_key, read_progress, resume_whole
 from runway_streams.config import Config
 from runway_streams.ground_truth.events import read_outcomes, read_predictions
 from runway_streams.ground_truth.partition import PREDICTIONS, RawBatch
@@ -40,9 +40,11 @@ async def archive(
         if not await flow.may_process(max(batch.raw.timestamps)):
             continue
         expected = writers.next_offset(topic, batch.partition)
-        if batch.start > expected and writers.missed(topic, batch.partition, batch.start):
-            await flow.read_again(batch.topic, batch.partition, expected)
-            continue
+        if batch.start > expected:
+            if writers.missed(topic, batch.partition, batch.start):
+                await flow.read_again(batch.topic, batch.partition, expected)
+                continue
+            writers.step_over(topic, batch.partition, batch.start)
         await writers.append(topic, batch.partition, cut_to(batch.raw, expected), history)
 
 
@@ -63,8 +65,11 @@ class SegmentWriters:
         """Opens a topic-partition and tells where its first unclosed segment begins."""
         found = self._writers.get((topic, partition))
         if found is None:
-            offset = await asyncio.to_thread(resume, self._lake, topic, partition) or 0
-            found = SegmentWriter(self._lake, topic, partition, offset, spool=self._spool, key=self._key, now=self._now)  # type: ignore[arg-type]
+            progress = await asyncio.to_thread(read_progress, self._lake, topic, partition)
+            found = SegmentWriter(
+                self._lake, topic, partition, progress.open_since if progress else 0,  # type: ignore[arg-type]
+                spool=self._spool, key=self._key, now=self._now, whole_since=resume_whole(progress),
+            )  # fmt: skip
             self._writers[topic, partition] = found
         return found.next_offset
 
@@ -92,6 +97,10 @@ class SegmentWriters:
         first = self._missed.get((topic, partition)) != start
         self._missed[topic, partition] = start
         return first
+
+    def step_over(self, topic: str, partition: int, start: int) -> None:
+        """Goes on at `start`: the log has nothing before it any more."""
+        self._writers[topic, partition].step_over(start)
 
     async def append(self, topic: str, partition: int, raw: RawBatch, history: SettingsHistory) -> None:
         """Reads the events and appends the good ones; bad ones are the ground-truth worker's dead letters."""

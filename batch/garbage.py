@@ -17,10 +17,14 @@ def collect_garbage(lake: Lake, manifest: Manifest, parent: Manifest | None) -> 
         for path in lake.paths(folder):
             if path not in named:
                 lake.delete(path)
+    if expired := last_expired(manifest):
+        _expire(lake, expired)
+
+
+def last_expired(manifest: Manifest) -> Reach | None:
+    """The newest snapshot that the archive has outlived: what it had covered, log hours before its cutoff, is deleted."""
     oldest = manifest.cutoff - RETENTION_DAYS["archive"] * DAY // HOUR
-    expired = [reach for reach in manifest.history if reach.cutoff <= oldest]
-    if expired:
-        _expire(lake, expired[-1])
+    return next((reach for reach in reversed(manifest.history) if reach.cutoff <= oldest), None)
 
 
 def _expire(lake: Lake, reach: Reach) -> None:

@@ -1,6 +1,6 @@
 """Recovery: where a partition goes on after an assignment, decided from its state, its last mark and what the log still has."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from runway_streams.errors import Refused
@@ -37,7 +37,8 @@ class Checkpoint:
 class Plan:
     """Where to read on. `rebuild_from` is a log time (ms) where the state must be made anew, None where it is good;
     `closed_before` is the first log hour to be emitted again; `wait_for` are the offsets to reach before anything is emitted;
-    `checkpoint` names the uploaded state that takes the local one's place."""
+    `checkpoint` names the uploaded state that takes the local one's place; `replay` are the offsets, by topic, that the
+    state is to be fed from the archive before it goes on at `offsets`."""
 
     offsets: dict[str, int]
     rebuild_from: int | None = None
@@ -45,6 +46,7 @@ class Plan:
     wait_for: dict[str, int] = field(default_factory=dict)
     incomplete_hours: tuple[int, ...] = ()
     checkpoint: str = ""
+    replay: dict[str, LogRange] = field(default_factory=dict)
 
 
 def plan_recovery(
@@ -113,20 +115,46 @@ def has_reached(state: PartitionState | None, offsets: dict[str, int], log: dict
     return reached and all(state.offsets.get(topic, log[topic].begin) >= log[topic].begin for topic in TOPICS)
 
 
-def check_reach(plan: Plan, offsets: dict[str, int], log: dict[str, LogRange], accept_gap: bool, now: int) -> Plan:
-    """The plan with the offsets of its time, where the log still reaches back that far.
+def cut_topics(offsets: dict[str, int], log: dict[str, LogRange]) -> list[str]:
+    """The topics whose log may no longer reach back to these offsets, the first of a time. One that begins at offset 0 was
+    never cut.
 
-    `offsets` are the first ones at or after `rebuild_from`. A log that begins at offset 0 was never cut. Where it does not
-    reach back the partition is refused, or its hours marked incomplete if `accept_gap`.
+    >>> cut_topics({"predictions": 5, "outcomes": 0}, {"predictions": LogRange(5, 9), "outcomes": LogRange(0, 9)})
+    ['predictions']
+    """
+    return [topic for topic in TOPICS if log[topic].begin > 0 and offsets[topic] <= log[topic].begin]
+
+
+def check_reach(
+    plan: Plan,
+    offsets: dict[str, int],
+    log: dict[str, LogRange],
+    accept_gap: bool,
+    now: int,
+    archive: Mapping[str, LogRange] | None = None,
+) -> Plan:
+    """The plan with the offsets of its time, where the log still reaches back that far, or the archive does up to where the
+    log begins.
+
+    `offsets` are the first ones at or after `rebuild_from`; `archive` has the topics whose archive reaches back to it,
+    from which offset and up to which. What the log has is read from the log, for the archive may not have kept the
+    features. Where neither reaches back the partition is refused, or its hours marked incomplete if `accept_gap`.
     """
     assert plan.rebuild_from is not None
-    cut = [topic for topic in TOPICS if log[topic].begin > 0 and offsets[topic] <= log[topic].begin]
+    cut = cut_topics(offsets, log)
     if not cut:
         return Plan(offsets, plan.rebuild_from, plan.closed_before, plan.wait_for)
+    archive = archive or {}
+    if all(topic in archive and archive[topic].end >= log[topic].begin for topic in cut):
+        replay = {topic: LogRange(min(archive[topic].begin, log[topic].begin), log[topic].begin) for topic in cut}
+        goes_on = offsets | {topic: log[topic].begin for topic in cut}
+        return Plan(goes_on, plan.rebuild_from, plan.closed_before, plan.wait_for, replay=replay)
     if not accept_gap:
         raise Refused(
-            f"The state is lost and the log of {' and '.join(cut)} no longer reaches back to {format_time(plan.rebuild_from)}.",
-            "Restore the state's folder from a backup, or start once with RUNWAY_ACCEPT_GAP=1: "
+            f"The state is lost and the log of {' and '.join(cut)} no longer reaches back to {format_time(plan.rebuild_from)}; "
+            "no checkpoint that the log follows on and no archive without a hole makes up for it.",
+            "Bring back the lake at RUNWAY_ARCHIVE if it has them, or restore the state's folder from a backup, "
+            "or start once with RUNWAY_ACCEPT_GAP=1: "
             "the hours since then are then marked incomplete until the batch owns them.",
         )
     last = now // HOUR + 1

@@ -13,6 +13,7 @@ from faust.types import TP
 from agents.dead_letters import DeadLetters
 from agents.ground_truth import ground_truth
 from agents.metrics import MetricsEmitter
+from batch.archived_log import ArchivedLog
 from batch.lake import open_lake
 from runway_streams.config import Config, kafka_client_options
 from runway_streams.errors import Refused
@@ -67,8 +68,10 @@ class GroundTruthRuntime(Runtime):
 
     async def connect(self) -> None:
         await self.log.start()
+        lake = open_lake(self.config.archive_url)
+        self.partitions.archive = ArchivedLog(lake, self.settings.history, self.config.state_dir / "replay")
         if self.config.checkpoint_every_s:
-            self.partitions.checkpoints = Checkpoints(open_lake(self.config.archive_url), self.log.cluster_id)
+            self.partitions.checkpoints = Checkpoints(lake, self.log.cluster_id)
             self.uploads = CheckpointUploads(self.partitions.checkpoints, self.config.checkpoint_every_s, self.now)
         self._producer = AIOKafkaProducer(**kafka_client_options(self.config), acks="all", enable_idempotence=True)
         await self._producer.start()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +11,13 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
+from batch.cutoff import request_flush
+from batch.lake import open_lake
+from batch.segments import read_progress
 from runway_streams.config import Config
 from tests.faults.test_kill import assert_counted
 from tests.faults.test_refusals import admin, free_port, reasons
-from tests.running import caught_up, ends, eventually
+from tests.running import caught_up, counters, ends, eventually, worker
 from tests.traffic import Traffic
 
 pytestmark = [pytest.mark.kafka, pytest.mark.fault]
@@ -126,6 +130,59 @@ async def test_a_stale_state_gives_way_to_what_another_worker_has_uploaded(
     assert not found[0].incomplete_hours
 
 
+async def test_the_archive_comes_before_a_log_that_was_cut(topics, seed: int, start: Callable, tmp_path: Path, lake: dict):
+    """No state, no checkpoint, and a log that begins in the middle: the archive has what is missing, copies included."""
+    config = await topics(partitions=2)
+    lake["RUNWAY_CHECKPOINT_INTERVAL"] = "0"
+    traffic = Traffic(seed, pairs=5_000)
+    half = len(traffic.events) // 2
+    process = start(config, **lake)
+    with worker(config, "archive", "archive-0", **lake) as archiving:
+        await asyncio.to_thread(traffic.send, config, 0, half)
+        await caught_up(config, process)
+        kept = open_lake(lake["RUNWAY_ARCHIVE"])
+        await asyncio.to_thread(request_flush, config, kept)
+        archived = {noun: read_progress(kept, noun, 0).open_since for noun in ("predictions", "outcomes")}
+        process.kill()
+        shutil.rmtree(config.home / "state" / "worker-0")
+        await cut(config, archived)
+        await asyncio.to_thread(traffic.send, config, half, None)
+        process.start()
+        found = await caught_up(config, process)
+        assert "replaying the archive" in process.log.read_text()
+        assert archiving.alive()
+    await assert_counted(config, traffic)
+    assert counters(found)["duplicates"] == traffic.expected["duplicates"]
+    assert counters(found).get("conflicts", 0) == 0
+    assert not found[0].incomplete_hours
+
+
+async def test_sigkill_while_replaying_the_archive_begins_it_anew(
+    topics, seed: int, start: Callable, tmp_path: Path, lake: dict
+):
+    config = await topics(partitions=1)
+    lake["RUNWAY_CHECKPOINT_INTERVAL"] = "0"
+    traffic = Traffic(seed, pairs=20_000)
+    process = start(config, **lake)
+    with worker(config, "archive", "archive-0", **lake):
+        await asyncio.to_thread(traffic.send, config)
+        await caught_up(config, process)
+        kept = open_lake(lake["RUNWAY_ARCHIVE"])
+        await asyncio.to_thread(request_flush, config, kept)
+    process.kill()
+    shutil.rmtree(config.home / "state" / "worker-0")
+    await cut(config, {noun: read_progress(kept, noun, 0).open_since for noun in ("predictions", "outcomes")})
+    for _ in range(2):
+        told = process.log.read_text().count("replaying the archive")
+        process.start()
+        await eventually(lambda told=told: process.log.read_text().count("replaying the archive") > told, 60, process.tail)
+        await asyncio.sleep(random.Random(seed).uniform(0, 0.5))  # anywhere in the replay
+        process.kill()
+    process.start()
+    await caught_up(config, process)
+    await assert_counted(config, traffic)
+
+
 async def test_without_checkpoint_and_log_the_partition_is_refused(topics, seed: int, start: Callable, lake: dict):
     config = await topics(partitions=1)
     traffic = Traffic(seed, pairs=500)
@@ -137,4 +194,5 @@ async def test_without_checkpoint_and_log_the_partition_is_refused(topics, seed:
     shutil.rmtree(config.home / "state")
     await cut(config, {"predictions": 10, "outcomes": 10})
     process.start()
+    # Nobody archived, either.
     await eventually(lambda: "RUNWAY_ACCEPT_GAP" in reasons(port), 60, process.tail)

@@ -7,6 +7,7 @@ import pytest
 
 from batch.lake import FolderLake
 from runway_streams.errors import DependencyDown
+from runway_streams.ground_truth.events import read_predictions
 from runway_streams.ground_truth.partition import OUTCOMES, PREDICTIONS, RawBatch
 from runway_streams.ground_truth.recovery import LogRange
 from runway_streams.ground_truth.settings import SettingsHistory
@@ -223,6 +224,63 @@ async def test_a_crash_before_the_checkpoint_took_its_place_is_nothing(heir, upl
     (tmp_path / f"0{RESTORING}" / "half").write_bytes(b"x")
     assert await claim_and_open(heir, 0, FakeLog(), mark(predictions=3, outcomes=0), False, NOW)
     assert heir.positions(0)[PREDICTIONS] == 3
+
+
+class FakeArchive:
+    """An archive of one prediction an hour, as many as there were offsets; it ends in an error where it is told to."""
+
+    def __init__(self, reach, error=None):
+        self.reached, self.error, self.asked = reach, error, []
+
+    def reach(self, number, log_time):
+        self.asked.append(log_time)
+        return self.reached
+
+    def read(self, number, ranges):
+        for offset in range(ranges[PREDICTIONS].begin, ranges[PREDICTIONS].end):
+            time = (H0 - 99 + offset) * HOUR
+            raw = msgspec.json.encode({"prediction_id": f"{offset}", "model_id": "m", "timestamp": time, "prediction": 1})
+            yield PREDICTIONS, read_predictions([raw], [offset], [time], SettingsHistory())[0], offset + 1
+        if self.error:
+            raise self.error
+
+
+async def test_a_cut_log_is_preceded_by_the_archive(partitions):
+    partitions.archive = FakeArchive({topic: LogRange(75, 95) for topic in NAMES})
+    opened = await claim_and_open(partitions, 0, FakeLog(begin=90), mark(predictions=95, outcomes=90), False, NOW)
+    assert partitions.archive.asked == [NOW - LIFE]
+    assert partitions.positions(0) == {PREDICTIONS: 90, OUTCOMES: 90}
+    assert opened.partition.state.counters[PREDICTIONS] == 15
+    assert opened.partition.state.closed_before == H0
+    assert not opened.partition.state.incomplete_hours
+    assert not opened.may_emit()
+    partitions.close(0)
+    assert await claim_and_open(partitions, 0, FakeLog(begin=90), mark(predictions=90, outcomes=90), False, NOW)
+    assert len(partitions.archive.asked) == 1
+    assert None not in partitions.get(0).store.get_rows([b"75", b"89"])
+
+
+async def test_a_log_that_reaches_back_does_not_ask_the_archive(partitions):
+    partitions.archive = object()  # whatever is asked of it fails
+    assert await claim_and_open(partitions, 0, FakeLog(), mark(predictions=99, outcomes=99), False, NOW)
+
+
+async def test_an_archive_with_a_hole_before_the_log_is_refused(partitions):
+    partitions.archive = FakeArchive({topic: LogRange(75, 89) for topic in NAMES})
+    assert await claim_and_open(partitions, 0, FakeLog(begin=90), mark(predictions=95, outcomes=90), False, NOW) is None
+    assert "no archive without a hole" in str(partitions.refused[0])
+
+
+async def test_a_replay_that_broke_off_is_refused_and_done_anew(partitions, monkeypatch):
+    monkeypatch.setattr("tables.open_partitions.REPLAY_COMMIT", 1)
+    log, last = FakeLog(begin=90), mark(predictions=95, outcomes=90)
+    partitions.archive = FakeArchive({topic: LogRange(75, 95) for topic in NAMES}, DependencyDown("The archive is away."))
+    assert await claim_and_open(partitions, 0, log, last, False, NOW) is None
+    assert "could not be replayed: The archive is away." in str(partitions.refused[0])
+    partitions.archive.error = None
+    opened = await claim_and_open(partitions, 0, log, last, False, NOW)
+    assert opened.partition.state.counters[PREDICTIONS] == 15
+    assert opened.partition.state.counters.get("duplicates", 0) == 0
 
 
 def test_the_share_of_bad_events_is_that_of_the_last_batches(tmp_path):

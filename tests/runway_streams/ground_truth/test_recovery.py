@@ -169,6 +169,43 @@ def test_a_log_that_no_longer_reaches_back_refuses_the_partition(offsets, named)
     assert "RUNWAY_ACCEPT_GAP=1" in refused.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("offsets", "archive", "replay", "goes_on"),
+    [
+        # the archive fills in for what is cut, up to where the log begins, and the log goes on
+        ((100, 12), {PREDICTIONS: (40, 130)}, {PREDICTIONS: (40, 100)}, (100, 12)),
+        ((120, 10), {OUTCOMES: (3, 10)}, {OUTCOMES: (3, 10)}, (120, 10)),
+        ((100, 10), {PREDICTIONS: (40, 100), OUTCOMES: (0, 20)}, {PREDICTIONS: (40, 100), OUTCOMES: (0, 10)}, (100, 10)),
+        # the log begins before what is needed: it was cut just there
+        ((100, 12), {PREDICTIONS: (110, 130)}, {PREDICTIONS: (100, 100)}, (100, 12)),
+        # it does not where it has a hole before the log, or does not reach back
+        ((100, 12), {PREDICTIONS: (40, 99)}, None, None),
+        ((100, 12), {OUTCOMES: (0, 20)}, None, None),
+        ((100, 10), {PREDICTIONS: (40, 130)}, None, None),
+        ((100, 10), {PREDICTIONS: (40, 130), OUTCOMES: (0, 9)}, None, None),
+        # it is not asked where the log has it all
+        ((120, 12), {PREDICTIONS: (0, 130), OUTCOMES: (0, 20)}, {}, (120, 12)),
+    ],
+)
+def test_the_archive_fills_in_for_a_log_that_was_cut(offsets, archive, replay, goes_on):
+    offsets = dict(zip(LOG, offsets, strict=True))
+    archive = {topic: LogRange(*reach) for topic, reach in archive.items()}
+    if replay is None:
+        with pytest.raises(Refused, match="no archive without a hole"):
+            check_reach(REBUILD, offsets, LOG, False, NOW, archive)
+        assert check_reach(REBUILD, offsets, LOG, True, NOW, archive).incomplete_hours
+        return
+    wanted = Plan(
+        dict(zip(LOG, goes_on, strict=True)),
+        REBUILD.rebuild_from,
+        H0,
+        REBUILD.wait_for,
+        replay={topic: LogRange(*part) for topic, part in replay.items()},
+    )
+    assert check_reach(REBUILD, offsets, LOG, False, NOW, archive) == wanted
+    assert check_reach(REBUILD, offsets, LOG, True, NOW, archive) == wanted
+
+
 def test_an_accepted_gap_marks_its_hours_incomplete():
     offsets = {PREDICTIONS: 100, OUTCOMES: 12}
     found = check_reach(REBUILD, offsets, LOG, True, NOW)
