@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -25,11 +25,17 @@ class FlushRequest(msgspec.Struct):
     offsets: dict[str, dict[str, int]]
 
 
+class ArchiveFlow(Flow, Protocol):
+    """The consumer's side, and where the log begins."""
+
+    async def log_begin(self, topic: str, partition: int) -> int: ...
+
+
 async def archive(
     batches: AsyncIterable[TopicBatch],
     writers: "SegmentWriters",
     history: SettingsHistory,
-    flow: Flow,
+    flow: ArchiveFlow,
     short_name: Callable[[str], str],
 ) -> None:
     """Appends every batch to the open segment of its topic-partition, each offset once."""
@@ -40,11 +46,13 @@ async def archive(
         if not await flow.may_process(max(batch.raw.timestamps)):
             continue
         expected = writers.next_offset(topic, batch.partition)
-        if batch.start > expected:
-            if writers.missed(topic, batch.partition, batch.start):
-                await flow.read_again(batch.topic, batch.partition, expected)
-                continue
-            writers.step_over(topic, batch.partition, batch.start)
+        if batch.start > expected and writers.missed(topic, batch.partition, batch.start):
+            await flow.read_again(batch.topic, batch.partition, expected)
+            continue
+        first = batch.raw.offsets[0]
+        # A transaction's marker is a gap, too; a fetch from before the log's begin goes on at its begin without a word.
+        if first > expected and (begin := await flow.log_begin(topic, batch.partition)) > expected:
+            writers.step_over(topic, batch.partition, min(begin, first))
         await writers.append(topic, batch.partition, cut_to(batch.raw, expected), history)
 
 
@@ -78,6 +86,7 @@ class SegmentWriters:
         self._writers.clear()
         self._clocks.clear()
         self._missed.clear()
+        self._answered = ""
 
     def is_open(self, topic: str, partition: int) -> bool:
         """Whether this worker owns the topic-partition."""
@@ -122,7 +131,8 @@ class SegmentWriters:
 
     async def answer_flush_request(self) -> None:
         """Flushes the open segments once they have reached the offsets that a final batch asked for."""
-        found = await asyncio.to_thread(self._lake.get_or_none, FLUSH_REQUEST)
+        # Whoever owns nothing yet has nothing to answer for; what it owns next has not been flushed.
+        found = await asyncio.to_thread(self._lake.get_or_none, FLUSH_REQUEST) if self._writers else None
         if found is None:
             return
         request = msgspec.json.decode(found, type=FlushRequest)

@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from batch.garbage import last_expired
 from batch.lake import Lake
 from batch.manifest import read_current
 from batch.segments import SCHEMAS, Segment, first_offset, read_footer, read_progress
@@ -76,7 +75,7 @@ class ArchivedLog:
     def _has_deleted(self, topic: str, number: int, hour: int) -> bool:
         """Whether segments of a log hour or later may have been deleted at the end of their retention."""
         manifest = read_current(self._lake)
-        expired = last_expired(manifest) if manifest else None
+        expired = manifest.last_expired(manifest.retention_days.get("archive", 0)) if manifest else None
         return expired is not None and expired.cutoff > hour and bool(expired.covered.get(topic, {}).get(str(number)))
 
     def _segments(self, topic: str, number: int) -> list[str]:

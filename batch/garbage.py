@@ -6,7 +6,6 @@ from batch.lake import Lake
 from batch.manifest import CURRENT, TABLES, Manifest, Reach
 from batch.segments import SCHEMAS, first_offset
 from batch.view_files import RETENTION_DAYS
-from runway_streams.ground_truth.times import DAY, HOUR
 
 
 def collect_garbage(lake: Lake, manifest: Manifest, parent: Manifest | None) -> None:
@@ -17,14 +16,8 @@ def collect_garbage(lake: Lake, manifest: Manifest, parent: Manifest | None) -> 
         for path in lake.paths(folder):
             if path not in named:
                 lake.delete(path)
-    if expired := last_expired(manifest):
+    if expired := manifest.last_expired(RETENTION_DAYS["archive"]):
         _expire(lake, expired)
-
-
-def last_expired(manifest: Manifest) -> Reach | None:
-    """The newest snapshot that the archive has outlived: what it had covered, log hours before its cutoff, is deleted."""
-    oldest = manifest.cutoff - RETENTION_DAYS["archive"] * DAY // HOUR
-    return next((reach for reach in reversed(manifest.history) if reach.cutoff <= oldest), None)
 
 
 def _expire(lake: Lake, reach: Reach) -> None:

@@ -98,7 +98,7 @@ class PartitionStore:
 
     def copy_to(self, folder: Path) -> None:
         """Puts a copy of the state into a new folder on the same volume: hard links, the state of one commit. For another
-        thread than the one that writes, which it holds up for some 20 ms: all else is done without Python's lock."""
+        thread than the one that writes, which it holds up for some 20 ms: the flush is done without Python's lock."""
         with self._copying:
             if self.closed:
                 raise FileNotFoundError(f"The state in {self.path} was closed.")

@@ -11,6 +11,7 @@ from batch.garbage import collect_garbage
 from batch.lake import FolderLake, open_lake
 from batch.manifest import Manifest, Reach, publish
 from batch.segments import SegmentWriter, read_progress
+from batch.view_files import RETENTION_DAYS
 from runway_streams.ground_truth.events import read_outcomes, read_predictions
 from runway_streams.ground_truth.partition import OUTCOMES, PREDICTIONS, RawBatch
 from runway_streams.ground_truth.recovery import LogRange
@@ -214,7 +215,8 @@ def test_what_was_deleted_after_its_retention_is_not_reached(tmp_path):
     written(lake, days)
     covered = {topic: {"0": 3} for topic in (PREDICTIONS, OUTCOMES)}
     manifest = Manifest(
-        cutoff=H0 + 39 * 24, created_at=0, covered=covered, owned_before=0, history=[Reach(H0 + 3 * 24, covered)]
+        cutoff=H0 + 39 * 24, created_at=0, covered=covered, owned_before=0, history=[Reach(H0 + 3 * 24, covered)],
+        retention_days=RETENTION_DAYS,
     )  # fmt: skip
     collect_garbage(lake, manifest, None)
     publish(lake, manifest)

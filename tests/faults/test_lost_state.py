@@ -157,6 +157,28 @@ async def test_the_archive_comes_before_a_log_that_was_cut(topics, seed: int, st
     assert not found[0].incomplete_hours
 
 
+async def test_an_archive_that_began_after_the_log_was_cut_is_not_taken_for_whole(
+    topics, seed: int, start: Callable, tmp_path: Path, lake: dict
+):
+    config = await topics(partitions=1)
+    lake["RUNWAY_CHECKPOINT_INTERVAL"] = "0"
+    port = free_port()
+    process = start(config, **lake | {"RUNWAY_WEB_PORT": port})
+    await asyncio.to_thread(Traffic(seed, pairs=1_000).send, config)
+    await caught_up(config, process)
+    await cut(config, {"predictions": 300, "outcomes": 300})
+    with worker(config, "archive", "archive-0", **lake):
+        kept = open_lake(lake["RUNWAY_ARCHIVE"])
+        await asyncio.to_thread(request_flush, config, kept)
+    told = {noun: read_progress(kept, noun, 0) for noun in ("predictions", "outcomes")}
+    assert {noun: progress.whole_since for noun, progress in told.items()} == {"predictions": 300, "outcomes": 300}
+    process.kill()
+    shutil.rmtree(config.home / "state" / "worker-0")
+    await cut(config, {noun: progress.open_since for noun, progress in told.items()})
+    process.start()
+    await eventually(lambda: "no archive without a hole" in reasons(port), 60, process.tail)
+
+
 async def test_sigkill_while_replaying_the_archive_begins_it_anew(
     topics, seed: int, start: Callable, tmp_path: Path, lake: dict
 ):
@@ -192,7 +214,6 @@ async def test_without_checkpoint_and_log_the_partition_is_refused(topics, seed:
     await caught_up(config, process)
     process.kill()
     shutil.rmtree(config.home / "state")
-    await cut(config, {"predictions": 10, "outcomes": 10})
+    await cut(config, {"predictions": 10, "outcomes": 10})  # and nobody has archived
     process.start()
-    # Nobody archived, either.
     await eventually(lambda: "RUNWAY_ACCEPT_GAP" in reasons(port), 60, process.tail)
