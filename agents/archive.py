@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from agents.ground_truth import Flow, TopicBatch
 from batch.cutoff import FLUSH_REQUEST
 from batch.lake import Lake, open_lake
-from batch.segments import SegmentWriter, feature_key, resume
+from batch.segments import SegmentWriter, feature_key, read_progress, resume_whole
 from runway_streams.config import Config
 from runway_streams.ground_truth.events import read_outcomes, read_predictions
 from runway_streams.ground_truth.partition import PREDICTIONS, RawBatch
@@ -25,11 +25,17 @@ class FlushRequest(msgspec.Struct):
     offsets: dict[str, dict[str, int]]
 
 
+class ArchiveFlow(Flow, Protocol):
+    """The consumer's side, and where the log begins."""
+
+    async def log_begin(self, topic: str, partition: int) -> int: ...
+
+
 async def archive(
     batches: AsyncIterable[TopicBatch],
     writers: "SegmentWriters",
     history: SettingsHistory,
-    flow: Flow,
+    flow: ArchiveFlow,
     short_name: Callable[[str], str],
 ) -> None:
     """Appends every batch to the open segment of its topic-partition, each offset once."""
@@ -43,6 +49,10 @@ async def archive(
         if batch.start > expected and writers.missed(topic, batch.partition, batch.start):
             await flow.read_again(batch.topic, batch.partition, expected)
             continue
+        first = batch.raw.offsets[0]
+        # A transaction's marker is a gap, too; a fetch from before the log's begin goes on at its begin without a word.
+        if first > expected and (begin := await flow.log_begin(topic, batch.partition)) > expected:
+            writers.step_over(topic, batch.partition, min(begin, first))
         await writers.append(topic, batch.partition, cut_to(batch.raw, expected), history)
 
 
@@ -63,8 +73,11 @@ class SegmentWriters:
         """Opens a topic-partition and tells where its first unclosed segment begins."""
         found = self._writers.get((topic, partition))
         if found is None:
-            offset = await asyncio.to_thread(resume, self._lake, topic, partition) or 0
-            found = SegmentWriter(self._lake, topic, partition, offset, spool=self._spool, key=self._key, now=self._now)  # type: ignore[arg-type]
+            progress = await asyncio.to_thread(read_progress, self._lake, topic, partition)
+            found = SegmentWriter(
+                self._lake, topic, partition, progress.open_since if progress else 0,  # type: ignore[arg-type]
+                spool=self._spool, key=self._key, now=self._now, whole_since=resume_whole(progress),
+            )  # fmt: skip
             self._writers[topic, partition] = found
         return found.next_offset
 
@@ -73,6 +86,7 @@ class SegmentWriters:
         self._writers.clear()
         self._clocks.clear()
         self._missed.clear()
+        self._answered = ""
 
     def is_open(self, topic: str, partition: int) -> bool:
         """Whether this worker owns the topic-partition."""
@@ -92,6 +106,10 @@ class SegmentWriters:
         first = self._missed.get((topic, partition)) != start
         self._missed[topic, partition] = start
         return first
+
+    def step_over(self, topic: str, partition: int, start: int) -> None:
+        """Goes on at `start`: the log has nothing before it any more."""
+        self._writers[topic, partition].step_over(start)
 
     async def append(self, topic: str, partition: int, raw: RawBatch, history: SettingsHistory) -> None:
         """Reads the events and appends the good ones; bad ones are the ground-truth worker's dead letters."""
@@ -113,7 +131,8 @@ class SegmentWriters:
 
     async def answer_flush_request(self) -> None:
         """Flushes the open segments once they have reached the offsets that a final batch asked for."""
-        found = await asyncio.to_thread(self._lake.get_or_none, FLUSH_REQUEST)
+        # Whoever owns nothing yet has nothing to answer for; what it owns next has not been flushed.
+        found = await asyncio.to_thread(self._lake.get_or_none, FLUSH_REQUEST) if self._writers else None
         if found is None:
             return
         request = msgspec.json.decode(found, type=FlushRequest)

@@ -94,7 +94,7 @@ def view_of(db: duckdb.DuckDBPyConnection, name: str, paths: Sequence[Path], sch
 
 
 def view_by_name(db: duckdb.DuckDBPyConnection, name: str, paths: Sequence[Path], schema: pa.Schema, scratch: Path) -> None:
-    """The same of files that leave out columns which would be null throughout."""
+    """The same of files that leave out columns: those that would be null throughout, or that older files do not have."""
     listed = _listed([_of_no_rows(name, schema, scratch), *paths])
     db.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet({listed}, union_by_name = true)")
 

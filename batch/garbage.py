@@ -6,7 +6,6 @@ from batch.lake import Lake
 from batch.manifest import CURRENT, TABLES, Manifest, Reach
 from batch.segments import SCHEMAS, first_offset
 from batch.view_files import RETENTION_DAYS
-from runway_streams.ground_truth.times import DAY, HOUR
 
 
 def collect_garbage(lake: Lake, manifest: Manifest, parent: Manifest | None) -> None:
@@ -17,10 +16,8 @@ def collect_garbage(lake: Lake, manifest: Manifest, parent: Manifest | None) -> 
         for path in lake.paths(folder):
             if path not in named:
                 lake.delete(path)
-    oldest = manifest.cutoff - RETENTION_DAYS["archive"] * DAY // HOUR
-    expired = [reach for reach in manifest.history if reach.cutoff <= oldest]
-    if expired:
-        _expire(lake, expired[-1])
+    if expired := manifest.last_expired(RETENTION_DAYS["archive"]):
+        _expire(lake, expired)
 
 
 def _expire(lake: Lake, reach: Reach) -> None:

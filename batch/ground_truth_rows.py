@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from batch.database import connect, text, view_by_name, view_of, write
+from batch.database import connect, text, view_by_name, write
 from batch.join import GROUND_TRUTH
 from batch.lake import Lake, open_lake
 from batch.manifest import Manifest, read_current
@@ -44,7 +44,7 @@ def _export(
         db.execute(f"""CREATE VIEW wanted AS SELECT * FROM ground_truth
             WHERE {named} AND time >= {start} AND time < {end}""")
         segments = lake.fetch(_segments(db, lake), scratch / "lake")
-        view_of(db, "segments", segments, PREDICTIONS, scratch)
+        view_by_name(db, "segments", segments, PREDICTIONS, scratch)
         db.execute(f"CREATE VIEW kept_beside AS SELECT * FROM segments WHERE {named}")
         return write(db, text("exported_rows"), out)
 

@@ -16,14 +16,15 @@ import numpy as np
 import pyarrow as pa
 
 from batch.database import CARRY, count, create, statement, text, view_by_name
-from batch.segments import PREDICTIONS
+from batch.segments import OUTCOMES, PREDICTIONS
 from runway_streams.ground_truth.times import LIFE
 
 TOPICS = ("predictions", "outcomes")
 PREDICTION_COLUMNS = tuple(
-    name for name in PREDICTIONS.names if name not in ("level", "entity_id", "features", "feature_timestamps")
+    name for name in PREDICTIONS.names if name not in ("level", "entity_id", "features", "feature_timestamps", "digest")
 )
 """What the batch reads of predictions; the rest stays in the segments, where an export finds it."""
+OUTCOME_COLUMNS = tuple(name for name in OUTCOMES.names if name != "digest")
 GROUND_TRUTH = pa.schema(
     [PREDICTIONS.field(name) for name in PREDICTION_COLUMNS]
     + [("counted", pa.bool_()), ("outcome_partition", pa.int32()), ("outcome_offset", pa.int64())]

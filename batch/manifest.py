@@ -6,6 +6,7 @@ from msgspec import Struct
 from batch.lake import Lake
 from batch.segments import Segment
 from runway_streams.errors import Refused
+from runway_streams.ground_truth.times import DAY, HOUR
 
 CURRENT = "view/current.json"
 FORMAT = 1
@@ -115,6 +116,12 @@ class Manifest(Struct, kw_only=True):
         (True, False, True, False)
         """
         return log_hour < self.owned_before or (marks is not None and self.covers(marks))
+
+    def last_expired(self, days: int) -> Reach | None:
+        """The newest snapshot that an archive kept for so many days has outlived: what it had covered, log hours before its
+        cutoff, is deleted."""
+        oldest = self.cutoff - days * DAY // HOUR
+        return next((reach for reach in reversed(self.history) if reach.cutoff <= oldest), None)
 
     def covers(self, marks: dict[str, dict[str, int]]) -> bool:
         """Whether every offset of the marks lies within this snapshot."""

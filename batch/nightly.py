@@ -25,9 +25,9 @@ import pyarrow as pa
 from msgspec import Struct
 
 from batch.cutoff import Cutoff, newest_cutoff, request_flush
-from batch.database import CARRY, connect, count, text, view_of, write
+from batch.database import CARRY, connect, count, text, view_by_name, view_of, write
 from batch.garbage import collect_garbage
-from batch.join import PREDICTION_COLUMNS, TOPICS, find_live, join, mark_duplicates
+from batch.join import OUTCOME_COLUMNS, PREDICTION_COLUMNS, TOPICS, find_live, join, mark_duplicates
 from batch.lake import Lake, open_lake
 from batch.lock import locked
 from batch.manifest import Manifest, ModelSeen, OpenFiles, Reach, ViewFile, publish, read, read_current
@@ -50,7 +50,7 @@ MOST_MODELS = 50_000
 
 _OPEN_SCHEMAS = {
     "predictions": pa.schema([PREDICTIONS.field(name) for name in PREDICTION_COLUMNS]),
-    "outcomes": OUTCOMES,
+    "outcomes": pa.schema([OUTCOMES.field(name) for name in OUTCOME_COLUMNS]),
     "closed": pa.schema([("topic", pa.string()), ("log_partition", pa.int32()), ("log_offset", pa.int64())]),
     "duplicates": pa.schema([("topic", pa.string()), ("log_partition", pa.int32()), ("log_offset", pa.int64())]),
     "dropped_segments": pa.schema([("model", pa.string()), ("log_hour", pa.int64()), ("key", pa.string()), ("value", pa.string())]),
@@ -282,7 +282,7 @@ def _view_of_segments(
     db: duckdb.DuckDBPyConnection, lake: Lake, name: str, segments: Sequence[Segment], topic: str, folder: Path
 ) -> None:
     files = lake.fetch([segment.path for segment in segments if segment.topic == topic], folder / "lake")
-    view_of(db, name, files, SCHEMAS[topic], folder)
+    view_by_name(db, name, files, SCHEMAS[topic], folder)
 
 
 def _recent(parent: Manifest | None) -> list[Segment]:

@@ -39,13 +39,14 @@ PREDICTIONS = pa.schema([
     ("label", _TEXT), ("score", pa.float64()), ("scores", pa.map_(_TEXT, pa.float64())), ("value", pa.float64()),
     ("lower", pa.float64()), ("upper", pa.float64()), ("level", pa.float64()),
     ("segments", _TEXT), ("entity_id", _TEXT), ("features", _TEXT), ("feature_timestamps", _TEXT),
-    ("task", _TEXT), ("join_window", pa.int64()), ("positive", _TEXT), ("labels", _TEXT),
+    ("task", _TEXT), ("join_window", pa.int64()), ("positive", _TEXT), ("labels", _TEXT), ("digest", pa.int64()),
 ])  # fmt: skip
-"""Times in epoch ms, `join_window` in ms. JSON: `features`, `feature_timestamps`, `labels` (a list), `segments` (a list of
-{key, value, declared}); null where there are none."""
+"""Times in epoch ms, `join_window` in ms; `digest` is the CRC-32 of the raw event, which tells a copy from a conflict.
+JSON: `features`, `feature_timestamps`, `labels` (a list), `segments` (a list of {key, value, declared}); null where there
+are none."""
 OUTCOMES = pa.schema([
     ("log_partition", pa.int32()), ("log_offset", pa.int64()), ("log_time", pa.int64()),
-    ("id", _TEXT), ("time", pa.int64()), ("label", _TEXT), ("value", pa.float64()),
+    ("id", _TEXT), ("time", pa.int64()), ("label", _TEXT), ("value", pa.float64()), ("digest", pa.int64()),
 ])  # fmt: skip
 SCHEMAS = {"predictions": PREDICTIONS, "outcomes": OUTCOMES}
 _REPEATING = ["model", "version", "label", "task", "positive", "labels", "segments", "join_window", "log_partition"]
@@ -65,13 +66,15 @@ class Segment(Struct, frozen=True):
 
 class Progress(Struct):
     """How far a partition's archive reaches. Everything below `open_since` lies in closed segments; the archive has read
-    up to `next_offset` and to the log time `clock`; `flushed` is the last flush request it has answered."""
+    up to `next_offset` and to the log time `clock`; `flushed` is the last flush request it has answered. `whole_since` is
+    the offset from which on nothing was stepped over; None where that was not noted down yet."""
 
     next_offset: int
     open_since: int
     clock: int
     written_at: int
     flushed: str = ""
+    whole_since: int | None = None
 
 
 def progress_path(topic: str, partition: int) -> str:
@@ -91,6 +94,17 @@ def resume(lake: Lake, topic: str, partition: int) -> int | None:
     return None if progress is None else progress.open_since
 
 
+def resume_whole(progress: Progress | None) -> int:
+    """From which offset on an archive that goes on has stepped over nothing.
+
+    >>> resume_whole(None), resume_whole(Progress(9, 7, 0, 0)), resume_whole(Progress(9, 7, 0, 0, whole_since=3))
+    (0, 7, 3)
+    """
+    if progress is None:
+        return 0
+    return progress.open_since if progress.whole_since is None else progress.whole_since
+
+
 def feature_key(lake: Lake) -> bytes:
     """The key of `features: hash`, made once. It lies apart from the archive, so that it can be closed to its readers."""
     path = "keys/features"
@@ -101,15 +115,17 @@ def feature_key(lake: Lake) -> bytes:
 class SegmentWriter:
     """Archives one topic-partition.
 
-    `next_offset` is where reading starts (`resume`); `spool` is a local folder for the open segment, of which memory
-    holds nothing; `now` is the wall clock in ms, which says how often to tell the progress and nothing else.
+    `next_offset` is where reading starts (`resume`), `whole_since` as in Progress; `spool` is a local folder for the open
+    segment, of which memory holds nothing; `now` is the wall clock in ms, which says how often to tell the progress and
+    nothing else.
     """
 
     def __init__(self, lake: Lake, topic: Topic, partition: int, next_offset: int = 0, *, spool: Path | None = None,
-                 key: bytes = b"", now: Callable[[], int] = lambda: 0) -> None:  # fmt: skip
+                 key: bytes = b"", now: Callable[[], int] = lambda: 0, whole_since: int = 0) -> None:  # fmt: skip
         self.lake, self.topic, self.partition = lake, topic, partition
         self.schema = SCHEMAS[topic]
         self.next_offset = next_offset
+        self.whole_since = whole_since
         self.clock = 0
         self._columns: Any = _prediction_columns if topic == "predictions" else _outcome_columns
         self._spool, self._key, self._now = spool, key, now
@@ -121,6 +137,10 @@ class SegmentWriter:
     def open_since(self) -> int:
         """The first offset of the open segment: where a restart must read from."""
         return self._open.first_offset if self._open else self.next_offset
+
+    def step_over(self, offset: int) -> None:
+        """The log has nothing before `offset` that was not read: what is missing was cut away before the archive came by."""
+        self.whole_since = offset
 
     def append(self, events: Events, next_offset: int, clock: int) -> list[Segment]:
         """Takes events in the order of the log, `next_offset` being the first offset after them and `clock` the
@@ -176,7 +196,9 @@ class SegmentWriter:
         return segment
 
     def _tell(self) -> None:
-        self._told = Progress(self.next_offset, self.open_since, self.clock, self._now(), self._flushed)
+        self._told = Progress(
+            self.next_offset, self.open_since, self.clock, self._now(), self._flushed, self.whole_since
+        )  # fmt: skip
         self.lake.put(progress_path(self.topic, self.partition), msgspec.json.encode(self._told))
 
 
@@ -260,6 +282,7 @@ def _outcome_columns(events: Sequence[OutcomeEvent], partition: int, key: bytes)
         [head.time for head in heads],
         [head.label for head in heads],
         [head.value for head in heads],
+        [head.digest for head in heads],
     ]
     return _batch(columns, OUTCOMES)
 
@@ -290,6 +313,7 @@ def _prediction_columns(events: Sequence[PredictionEvent], partition: int, key: 
         [one.window for one in settings],
         [one.positive for one in settings],
         [_json(one.labels) for one in settings],
+        [head.digest for head in heads],
     ]
     return _batch(columns, PREDICTIONS)
 

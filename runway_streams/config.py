@@ -38,6 +38,7 @@ class Config:
     web_port: int = 6066
     memory_limit: str = "4GiB"
     accept_gap: bool = False
+    checkpoint_interval_s: int = 900
     security_protocol: str = "PLAINTEXT"
     sasl_mechanism: str = "PLAIN"
     sasl_username: str | None = None
@@ -61,6 +62,15 @@ class Config:
         accept_gap = given.get("RUNWAY_ACCEPT_GAP", "0") not in ("0", "false", "no")
         bootstrap = given.get("RUNWAY_BOOTSTRAP") or (running_stack(home) or {}).get("bootstrap", DEFAULT_BOOTSTRAP)
         return cls(home=home, bootstrap=bootstrap, accept_gap=accept_gap, **texts, **numbers)  # type: ignore[arg-type]
+
+    @property
+    def checkpoint_every_s(self) -> int:
+        """How often the workers' states are uploaded, 0 for never: a lake below the home is lost with what it would restore.
+
+        >>> Config(home=Path("/a")).checkpoint_every_s, Config(home=Path("/a"), archive_url="s3://b").checkpoint_every_s
+        (0, 900)
+        """
+        return 0 if self.archive_url == (self.home / "lake").as_uri() else self.checkpoint_interval_s
 
     @property
     def state_dir(self) -> Path:
@@ -93,6 +103,7 @@ _TEXT_VARIABLES = {
 _NUMBER_VARIABLES = {
     "RUNWAY_SESSION_TIMEOUT": "session_timeout_s",
     "RUNWAY_WEB_PORT": "web_port",
+    "RUNWAY_CHECKPOINT_INTERVAL": "checkpoint_interval_s",
 }
 
 
@@ -153,6 +164,7 @@ def _check(config: Config) -> None:
         raise ConfigError(f"RUNWAY_BATCH_MEMORY is {config.memory_limit!r}.", "Give a size such as 4GiB or 800MB.")
     _check_range("RUNWAY_SESSION_TIMEOUT", config.session_timeout_s, 1, 1800)
     _check_range("RUNWAY_WEB_PORT", config.web_port, 0, 65535)
+    _check_range("RUNWAY_CHECKPOINT_INTERVAL", config.checkpoint_interval_s, 0, 86_400)
     _check_security(config)
 
 

@@ -30,6 +30,8 @@ POLL_RECORDS = 4_000
 """Records of one poll: bounds a batch, and with it the time for which the event loop is held."""
 FETCH_BYTES = 1 << 20
 BUFFERED_BATCHES = 8
+OPEN_LIMIT_S = 6 * 3600.0
+"""A worker that opens its partitions for longer, because it downloads or rebuilds them, is put out of the group."""
 TICK_S = 0.5
 """Commits and emissions at the most often; see `runtimes.ground_truth.IDLE_EVERY_S` for partitions that have nothing new."""
 BUSY_TICK_S = 2.0
@@ -112,6 +114,7 @@ def make_app(name: str, config: Config) -> RuntimeApp:
         broker_max_poll_records=POLL_RECORDS,
         broker_session_timeout=config.session_timeout_s,
         broker_request_timeout=max(90, config.session_timeout_s + 10),
+        broker_max_poll_interval=OPEN_LIMIT_S,
         broker_heartbeat_interval=min(3, config.session_timeout_s / 3),
         broker_commit_interval=2.0,
         stream_buffer_maxsize=BUFFERED_BATCHES,

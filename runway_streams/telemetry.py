@@ -5,7 +5,7 @@ shown here.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -62,6 +62,8 @@ class Inside:
     bad_shares: Mapping[int, float]
     fenced: int
     refused: int
+    checkpoint_ages: Mapping[int, float] = field(default_factory=dict)
+    checkpoint_failures: int = 0
 
     def metrics(self) -> Iterable[Metric]:
         """The metric families."""
@@ -72,6 +74,9 @@ class Inside:
         yield _by_partition("runway_worker_bad_share", "Share of bad events among the last ones", self.bad_shares)
         yield CounterMetricFamily("runway_worker_fenced", "Times that this worker was fenced", self.fenced)
         yield GaugeMetricFamily("runway_worker_refused_partitions", "Partitions that are refused", self.refused)
+        yield _by_partition("runway_worker_checkpoint_age_seconds", "Age of the uploaded checkpoint", self.checkpoint_ages)
+        failures = "Uploads of checkpoints that failed"
+        yield CounterMetricFamily("runway_worker_checkpoint_failures", failures, self.checkpoint_failures)
         yield from state_counters(self.counters)
 
 

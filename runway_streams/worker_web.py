@@ -61,4 +61,6 @@ def inside(runtime: GroundTruthRuntime) -> Inside:
         bad_shares={number: one.bad_share() for number, one in opened.items()},
         fenced=runtime.fenced,
         refused=len(runtime.partitions.refused),
+        checkpoint_ages=runtime.uploads.ages() if runtime.uploads else {},
+        checkpoint_failures=runtime.uploads.failures if runtime.uploads else 0,
     )

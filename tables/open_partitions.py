@@ -8,23 +8,40 @@ import asyncio
 import logging
 import shutil
 from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from runway_streams.errors import Refused
+from runway_streams.errors import Refused, RunwayError
+from runway_streams.ground_truth.events import OutcomeEvent, PredictionEvent
 from runway_streams.ground_truth.partition import OUTCOMES, PREDICTIONS, Partition, RawBatch
 from runway_streams.ground_truth.partition_state import PartitionState
-from runway_streams.ground_truth.recovery import LogRange, Plan, check_reach, plan_recovery
+from runway_streams.ground_truth.recovery import (
+    Checkpoint,
+    LogRange,
+    Plan,
+    check_reach,
+    cut_topics,
+    has_reached,
+    plan_recovery,
+)
 from runway_streams.ground_truth.settings import SettingsHistory
 from schemas.metrics_record import Mark
+from tables.checkpoints import RESTORING, Checkpoints, remove_leftovers
 from tables.partition_store import Memory, PartitionStore
 
 BAD_SHARE = 0.05
 """Above this share of bad events among the last ones a partition says so and is not ready."""
 BAD_WINDOW = 20
 """Batches over which the share of bad events is taken."""
+LOOK_LIMIT_S = 60.0
+"""How long a partition that could go on from a checkpoint waits for the lake to say which there are."""
+REPLAY_COMMIT = 50_000
+"""Events of the archive between two commits."""
 _log = logging.getLogger(__name__)
+
+Events = Sequence[PredictionEvent] | Sequence[OutcomeEvent]
 
 
 class Log(Protocol):
@@ -35,6 +52,19 @@ class Log(Protocol):
 
     async def ranges(self, partition: int) -> dict[str, LogRange]: ...
     async def offsets_at(self, partition: int, log_time: int, log: dict[str, LogRange]) -> dict[str, int]: ...
+
+
+class Archive(Protocol):
+    """What the archive has of a partition; see `batch.archived_log`. Its methods wait for the lake: call them in a thread."""
+
+    def reach(self, number: int, log_time: int) -> dict[str, LogRange]:
+        """By topic, the offsets that it has without a hole: from the first one at or after a log time up to its end. Topics
+        of which it does not reach back that far are left out."""
+        ...
+
+    def read(self, number: int, ranges: dict[str, LogRange]) -> Iterator[tuple[str, Events, int]]:
+        """The events in these offsets, oldest first, as (topic, some events in the order of the log, next offset)."""
+        ...
 
 
 @dataclass
@@ -74,7 +104,14 @@ class OpenPartition:
 
 
 class OpenPartitions:
-    """Opens partitions on assignment, closes them on revocation; a partition that is refused alone stays closed, with why."""
+    """Opens partitions on assignment, closes them on revocation; a partition that is refused alone stays closed, with why.
+
+    `checkpoints` is where uploaded states lie and `archive` what can be read again when the log is cut; None where there
+    are none.
+    """
+
+    checkpoints: Checkpoints | None = None
+    archive: Archive | None = None
 
     def __init__(self, folder: Path, history: SettingsHistory, topic_names: dict[str, str], memory: Memory | None = None):
         self.folder, self.history, self.topic_names = folder, history, topic_names
@@ -99,6 +136,7 @@ class OpenPartitions:
             return True
         try:
             self._claimed[number] = PartitionStore.open(self.folder / str(number), self.memory)
+            remove_leftovers(self.folder / str(number))
         except Refused as refused:
             self._refuse(number, refused)
         return number in self._claimed
@@ -134,17 +172,50 @@ class OpenPartitions:
         except BaseException:
             store.close()
             raise
-        if plan.rebuild_from is not None:
+        if plan.checkpoint:
+            store = self._replace(store, store.path.with_name(store.path.name + RESTORING))
+        elif plan.rebuild_from is not None:
             _log.warning("Partition %d: the state is lost or too old; rebuilding from offsets %s.", number, plan.offsets)
-            store.close()
-            shutil.rmtree(store.path)
-            store = PartitionStore.open(store.path, self.memory)
+            store = self._replace(store)
         partition = Partition(store, self.history, log.cluster_id, log.partitions)
         if plan.rebuild_from is not None:
             partition.state.closed_before = plan.closed_before
             partition.state.incomplete_hours = list(plan.incomplete_hours)
+        if plan.replay:
+            try:
+                await self._replay(number, partition, plan)
+            except BaseException:
+                store.close()
+                raise
         partition.state.offsets.update(plan.offsets)
         return OpenPartition(number, partition, store, plan.wait_for)
+
+    async def _replay(self, number: int, partition: Partition, plan: Plan) -> None:
+        """Feeds the partition what the archive has. Until it is done its offsets lie before the log's begin: whoever is
+        killed here begins anew."""
+        assert self.archive is not None
+        _log.warning("Partition %d: the log is cut; replaying the archive, offsets %s.", number, plan.replay)
+        partition.state.offsets.update({topic: offsets.begin for topic, offsets in plan.replay.items()})
+        parts = self.archive.read(number, plan.replay)
+        try:
+            while (part := await asyncio.to_thread(next, parts, None)) is not None:
+                partition.apply_read(*part)
+                if partition.uncommitted >= REPLAY_COMMIT:
+                    partition.commit()
+        except (RunwayError, OSError) as error:
+            raise Refused(
+                f"The archive of partition {number} could not be replayed: {error}", "Bring back the lake, and start again."
+            ) from error
+        partition.state.offsets.update(plan.offsets)
+        partition.commit()
+
+    def _replace(self, store: PartitionStore, by: Path | None = None) -> PartitionStore:
+        """Opens an empty state in place of one, or what lies in the folder `by`."""
+        store.close()
+        shutil.rmtree(store.path)
+        if by is not None:
+            by.rename(store.path)
+        return PartitionStore.open(store.path, self.memory)
 
     async def _plan(
         self, number: int, store: PartitionStore, log: Log, mark: Mark | None, accept_gap: bool, now: int
@@ -154,11 +225,50 @@ class OpenPartitions:
         names = {full: topic for topic, full in self.topic_names.items()}
         mark_offsets = {names[full]: offset for full, offset in mark.offsets.items() if full in names} if mark else {}
         ranges = await log.ranges(number)
-        plan = plan_recovery(state, mark, ranges, log.cluster_id, log.partitions, mark_offsets)
+        uploaded = [] if has_reached(state, mark_offsets, ranges) else await self._uploaded(number, ranges)
+        while True:
+            plan = plan_recovery(state, mark, ranges, log.cluster_id, log.partitions, mark_offsets, uploaded)
+            if not plan.checkpoint or await self._downloaded(number, plan.checkpoint):
+                break
+            uploaded = [one for one in uploaded if one.name != plan.checkpoint]
         if plan.rebuild_from is None:
             return plan
         offsets = await log.offsets_at(number, plan.rebuild_from, ranges)
-        return check_reach(plan, offsets, ranges, accept_gap, now)
+        archive = await self._archived(number, plan.rebuild_from) if cut_topics(offsets, ranges) else {}
+        return check_reach(plan, offsets, ranges, accept_gap, now, archive)
+
+    async def _uploaded(self, number: int, log: dict[str, LogRange]) -> list[Checkpoint]:
+        """The partition's checkpoints in the lake; none where it does not answer."""
+        if self.checkpoints is None:
+            return []
+        ends = {topic: one.end for topic, one in log.items()}
+        try:
+            async with asyncio.timeout(LOOK_LIMIT_S):
+                return await asyncio.to_thread(self.checkpoints.candidates, number, ends)
+        except (RunwayError, OSError, TimeoutError) as error:
+            _log.warning("Partition %d: the lake does not tell its checkpoints; going on without: %r", number, error)
+            return []
+
+    async def _archived(self, number: int, log_time: int) -> dict[str, LogRange]:
+        """What the archive has from a log time on; nothing where it does not answer."""
+        if self.archive is None:
+            return {}
+        try:
+            return await asyncio.to_thread(self.archive.reach, number, log_time)
+        except (RunwayError, OSError) as error:
+            _log.warning("Partition %d: the lake does not tell what it has archived: %s", number, error)
+            return {}
+
+    async def _downloaded(self, number: int, name: str) -> bool:
+        """Downloads a checkpoint beside the partition's folder; False where it is not whole."""
+        assert self.checkpoints is not None
+        _log.warning("Partition %d: going on from the checkpoint %s.", number, name)
+        try:
+            await asyncio.to_thread(self.checkpoints.restore, number, name, self.folder / f"{number}{RESTORING}")
+        except (RunwayError, OSError) as error:
+            _log.warning("Partition %d: the checkpoint %s is passed over: %s", number, name, error)
+            return False
+        return True
 
     def positions(self, number: int) -> dict[str, int]:
         """Where the partition's topics go on, by short name."""

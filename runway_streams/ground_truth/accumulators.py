@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from runway_streams.ground_truth.events import PredictionEvent
+from runway_streams.ground_truth.events import NOT_KEPT, PredictionEvent
 from runway_streams.ground_truth.full_table import FullKey, FullTable, Histograms
 from runway_streams.ground_truth.join import OutcomeHead, PredictionHead
 from runway_streams.ground_truth.pairs import Bools, JoinedPairs, read_pairs
@@ -107,7 +107,7 @@ class Accumulators:
         records, source = self._histograms(entries, profiled)
         if records:
             counted = source.tolist()
-            self._full.add_features(records, [events[i].source.features for i in counted])
+            self._full.add_features(*_known(records, [events[i].source.features for i in counted]))
             self._full.add_profile_scores(records, [heads[i] for i in counted])
 
     def count_pairs(self, predictions: Sequence[PredictionHead], outcomes: Sequence[OutcomeHead]) -> None:
@@ -354,3 +354,11 @@ class Accumulators:
         ends = [self._history.at(key.model, at) for at in (hour, hour + HOUR - 1)]
         if key.segment_key and any(key.segment_key not in settings.segments for settings in ends):
             self._segments.setdefault((key.model, key.log_hour), set()).add((key.segment_key, key.segment_value))
+
+
+def _known(records: Sequence[Histograms], features: list) -> tuple[Sequence[Histograms], list]:
+    """Without those whose features the archive did not keep: they are not missing, but cannot be counted again."""
+    if not any(given is NOT_KEPT for given in features):
+        return records, features
+    known = [i for i, given in enumerate(features) if given is not NOT_KEPT]
+    return [records[i] for i in known], [features[i] for i in known]

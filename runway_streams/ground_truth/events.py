@@ -26,6 +26,10 @@ FINITE = 1e300
 """Values and outcomes stay below this, so that their squares and sums stay finite."""
 
 
+NOT_KEPT: dict[str, Any] = {}
+"""Stands for the features of an archived prediction that were hashed or dropped: they cannot be counted again."""
+
+
 class PredictionEvent(Struct, gc=False):
     """A valid prediction: `head` is what the join keeps of it, read by `settings`, the ones in force at its log time."""
 

@@ -98,6 +98,8 @@ class FullTable:
 
     def add_features(self, records: Sequence[Histograms], features: Sequence[dict[str, Any] | None]) -> None:
         """Counts every feature of events that belong to records with a feature plan."""
+        if not records:
+            return
         plans = [record.plan for record in records]
         given = [event or {} for event in features]
         values = numbers(list(chain.from_iterable([p.get_numeric(f) for p, f in zip(plans, given, strict=True)])))

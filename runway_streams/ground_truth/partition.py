@@ -5,13 +5,20 @@ code runs in the worker (over RocksDB), in a rebuild and in replay (over a dict)
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
 
 from runway_streams.ground_truth.accumulators import Accumulators
-from runway_streams.ground_truth.events import BadEvent, OutcomeEvent, PredictionEvent, read_outcomes, read_predictions
+from runway_streams.ground_truth.events import (
+    NOT_KEPT,
+    BadEvent,
+    OutcomeEvent,
+    PredictionEvent,
+    read_outcomes,
+    read_predictions,
+)
 from runway_streams.ground_truth.join import (
     MARGIN,
     OutcomeHead,
@@ -130,6 +137,22 @@ class Partition:
         self.state.offsets[topic] = batch.next_offset
         self.uncommitted += len(batch.values)
         return bad
+
+    def apply_read(self, topic: str, events: Sequence[PredictionEvent] | Sequence[OutcomeEvent], next_offset: int) -> None:
+        """Processes events that were read before, as the archive has them. Log hours whose features were not kept are
+        incomplete from now on."""
+        self._unreachable = self.clock - LIFE - MARGIN
+        taken: Any = events
+        if taken:
+            self.state.log_times[topic] = max(taken[-1].head.log_time, self.state.log_times.get(topic, 0))
+        if topic == PREDICTIONS:
+            self._take_predictions(taken)
+            self.state.mark_incomplete({event.head.log_time // HOUR for event in taken if event.source.features is NOT_KEPT})
+        else:
+            self._take_outcomes(taken)
+        self.state.count(topic, len(taken))
+        self.state.offsets[topic] = next_offset
+        self.uncommitted += len(taken)
 
     def count_gap(self, offsets: int) -> None:
         """Counts offsets that the log itself does not have."""

@@ -1,5 +1,7 @@
 """PartitionState: what a partition knows besides its rows and records; written with them in one batch."""
 
+from collections.abc import Iterable
+
 import msgspec
 from msgspec import Struct
 
@@ -26,6 +28,10 @@ class PartitionState(Struct):
         """Adds to a counter."""
         if n:
             self.counters[name] = self.counters.get(name, 0) + n
+
+    def mark_incomplete(self, hours: Iterable[int]) -> None:
+        """Adds log hours that are not whole; closed ones are, and stay so."""
+        self.incomplete_hours = sorted({*self.incomplete_hours, *(hour for hour in hours if hour >= self.closed_before)})
 
     def encode(self) -> bytes:
         """As it is stored."""

@@ -127,14 +127,14 @@ class SettingsHistory:
 
     def add(self, settings: Settings) -> None:
         """Takes a change; the same one twice is one."""
-        changes = self._by_model.setdefault(settings.model_id, [])
+        changes = self._by_model.get(settings.model_id, [])
         if settings in changes:
             return
         self.revision += 1
-        # Of two changes for the same moment the later published one counts.
-        changes.append(settings)
-        changes.sort(key=lambda change: change.effective_from)
-        del changes[: -self.CHANGES]
+        # Of two changes for the same moment the later published one counts. The list is replaced, never changed: a thread
+        # that replays the archive may be reading it.
+        changes = sorted([*changes, settings], key=lambda change: change.effective_from)
+        self._by_model[settings.model_id] = changes[-self.CHANGES :]
 
     def at(self, model_id: str, log_time: int) -> Settings:
         """The settings in force at a log time; the defaults where nothing was said.

@@ -8,6 +8,7 @@ from faust.types import TP
 from agents.archive import SegmentWriters, archive
 from runway_streams.config import Config
 from runway_streams.ground_truth.recovery import TOPICS
+from runway_streams.kafka_log import KafkaLog
 from runway_streams.runtimes.runtime import Runtime, wall_ms
 
 
@@ -17,12 +18,17 @@ class ArchiveRuntime(Runtime):
     def __init__(self, app: Any, config: Config, now: Callable[[], int] = wall_ms):
         super().__init__(app, config, now)
         self.writers = SegmentWriters(config, now)
+        self.log = KafkaLog(config)
 
     async def connect(self) -> None:
-        """The archive's lake needs no connection."""
+        await self.log.start()
 
     async def disconnect(self) -> None:
-        """Nothing is held open."""
+        await self.log.stop()
+
+    async def log_begin(self, topic: str, partition: int) -> int:
+        """The first offset that the log still has."""
+        return (await self.log.ranges(partition))[topic].begin
 
     async def open(self, numbers: set[int]) -> dict[int, dict[str, int]]:
         return {number: {topic: await self.writers.open(topic, number) for topic in TOPICS} for number in numbers}

@@ -13,6 +13,8 @@ from faust.types import TP
 from agents.dead_letters import DeadLetters
 from agents.ground_truth import ground_truth
 from agents.metrics import MetricsEmitter
+from batch.archived_log import ArchivedLog
+from batch.lake import open_lake
 from runway_streams.config import Config, kafka_client_options
 from runway_streams.errors import Refused
 from runway_streams.ground_truth.partition import OUTCOMES, PREDICTIONS
@@ -20,7 +22,9 @@ from runway_streams.ground_truth.recovery import TOPICS
 from runway_streams.ground_truth.times import MINUTE
 from runway_streams.kafka_log import KafkaLog
 from runway_streams.partitioner_check import PartitionerCheck
+from runway_streams.runtimes.checkpoint_uploads import CheckpointUploads
 from runway_streams.runtimes.runtime import START_LIMIT_S, Runtime, wall_ms
+from tables.checkpoints import Checkpoints
 from tables.open_partitions import BAD_SHARE, OpenPartition, OpenPartitions
 
 AHEAD_LIMIT = 10 * MINUTE
@@ -51,6 +55,7 @@ class GroundTruthRuntime(Runtime):
         self.partitions = OpenPartitions(config.state_dir / "partitions", self.settings.history, self.names)
         self.log = KafkaLog(config)
         self.emitters: dict[int, MetricsEmitter] = {}
+        self.uploads: CheckpointUploads | None = None
         self.accept_gap = config.accept_gap
         self.fenced = 0
         self.partitioners = PartitionerCheck(0)
@@ -63,6 +68,11 @@ class GroundTruthRuntime(Runtime):
 
     async def connect(self) -> None:
         await self.log.start()
+        lake = open_lake(self.config.archive_url)
+        self.partitions.archive = ArchivedLog(lake, self.settings.history, self.config.state_dir / "replay")
+        if self.config.checkpoint_every_s:
+            self.partitions.checkpoints = Checkpoints(lake, self.log.cluster_id)
+            self.uploads = CheckpointUploads(self.partitions.checkpoints, self.config.checkpoint_every_s, self.now)
         self._producer = AIOKafkaProducer(**kafka_client_options(self.config), acks="all", enable_idempotence=True)
         await self._producer.start()
         self._dead_letters = DeadLetters(self._producer, self.config.topic("dead-letters"))
@@ -89,6 +99,8 @@ class GroundTruthRuntime(Runtime):
         return {number: self.partitions.positions(number) for number in numbers if self.partitions.get(number)}
 
     async def close_all(self) -> None:
+        if self.uploads:
+            self.uploads.stop()
         for opened in self.partitions:
             async with opened.lock:
                 self.partitions.close(opened.number)
@@ -208,6 +220,8 @@ class GroundTruthRuntime(Runtime):
         opened.last_emitted = now
         if hourly:
             opened.last_full = now
+        if self.uploads:
+            self.uploads.offer(opened.number, opened.store, now)
 
     async def _renew(self, number: int) -> None:
         """A transactional producer that failed cannot go on; a new one takes its id."""

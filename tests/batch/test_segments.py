@@ -128,7 +128,8 @@ def test_a_prediction_as_its_settings_read_it(lake):
         "model_version": "2", "prediction": {"score": 0.75}, "segment": {"region": "eu", "plan": "\u0000\"é"},
         "features": {"x": 1, "y": None}, "feature_timestamps": {"x": 1}, "entity_id": "e",
     }  # fmt: skip
-    row = one_row(lake, predictions(document, history=history)[0])
+    (event,) = predictions(document, history=history)
+    row = one_row(lake, event)
     assert json.loads(row.pop("segments")) == [
         {"key": "plan", "value": '\u0000"é', "declared": False},
         {"key": "region", "value": "eu", "declared": True},
@@ -138,6 +139,7 @@ def test_a_prediction_as_its_settings_read_it(lake):
         "label": "1", "score": 0.75, "scores": None, "value": None, "lower": None, "upper": None, "level": None,
         "entity_id": "e", "features": '{"x":1,"y":null}', "feature_timestamps": '{"x":1}',
         "task": "binary", "join_window": 5, "positive": "1", "labels": '["0","1"]',
+        "digest": event.head.digest,
     }  # fmt: skip
 
 

@@ -11,32 +11,11 @@ import pytest
 from runway_streams.config import Config
 from runway_streams.ground_truth.slim import INDEX
 from runway_streams.ground_truth.speed_rows import _read
-from tests.running import WorkerProcess, caught_up, counters, eventually
+from tests.running import caught_up, counters, eventually
 from tests.traffic import Traffic
 
 KILLS = 3
 pytestmark = [pytest.mark.kafka, pytest.mark.fault]
-
-
-@pytest.fixture
-def seed() -> int:
-    chosen = random.SystemRandom().randrange(1 << 30)
-    print(f"seed {chosen}")
-    return chosen
-
-
-@pytest.fixture
-def start():
-    """Starts workers and ends those that are left."""
-    started: list[WorkerProcess] = []
-
-    def new(config: Config, instance: str = "worker-0", **environ: str) -> WorkerProcess:
-        started.append(WorkerProcess(config, instance=instance, **environ).start())
-        return started[-1]
-
-    yield new
-    for process in started:
-        process.stop()
 
 
 async def assert_counted(config: Config, traffic: Traffic) -> None:

@@ -58,6 +58,7 @@ def test_the_file_of_a_killed_stack_is_ignored(tmp_path, content):
         ("RUNWAY_SESSION_TIMEOUT", "soon"),
         ("RUNWAY_SESSION_TIMEOUT", "0"),
         ("RUNWAY_WEB_PORT", "70000"),
+        ("RUNWAY_CHECKPOINT_INTERVAL", "-1"),
         ("RUNWAY_BATCH_MEMORY", "plenty"),
         ("RUNWAY_SECURITY_PROTOCOL", "TLS"),
         ("RUNWAY_SECURITY_PROTOCOL", "SASL_SSL"),

@@ -5,11 +5,15 @@ from dataclasses import dataclass, field
 import msgspec
 import pytest
 
+from batch.lake import FolderLake
+from runway_streams.errors import DependencyDown
+from runway_streams.ground_truth.events import read_predictions
 from runway_streams.ground_truth.partition import OUTCOMES, PREDICTIONS, RawBatch
 from runway_streams.ground_truth.recovery import LogRange
 from runway_streams.ground_truth.settings import SettingsHistory
 from runway_streams.ground_truth.times import HOUR, LIFE
 from schemas.metrics_record import Mark
+from tables.checkpoints import RESTORING, Checkpoints
 from tables.open_partitions import BAD_SHARE, OpenPartition, OpenPartitions, cut_to
 from tables.partition_store import Memory, PartitionStore
 
@@ -132,6 +136,151 @@ async def test_a_state_held_by_another_worker_is_refused(partitions, tmp_path):
     assert "RUNWAY_INSTANCE" in str(partitions.refused[0])
     held.close()
     assert await claim_and_open(partitions, 0, FakeLog(), None, False, NOW) is not None
+
+
+@pytest.fixture
+def uploaded(tmp_path):
+    """A lake with the checkpoint of a partition that had read three predictions, and how another worker sees it."""
+    lake = FolderLake(tmp_path / "lake")
+
+    async def upload(log, events=3):
+        owner = open_partitions(tmp_path / "owner")
+        opened = await claim_and_open(owner, 0, log, None, False, NOW)
+        while opened.partition.next_offset(PREDICTIONS) < events:
+            predict(opened, f"{opened.partition.next_offset(PREDICTIONS)}")
+        opened.partition.commit()
+        Checkpoints(lake, "c").upload(0, opened.store, NOW)
+        owner.close(0)
+        return lake
+
+    return upload
+
+
+@pytest.fixture
+def heir(partitions, tmp_path):
+    partitions.checkpoints = Checkpoints(FolderLake(tmp_path / "lake"), "c")
+    return partitions
+
+
+async def test_a_lost_state_goes_on_from_its_checkpoint_before_the_log_is_asked(heir, uploaded, tmp_path):
+    await uploaded(FakeLog())
+    log = FakeLog()
+    opened = await claim_and_open(heir, 0, log, mark(predictions=5, outcomes=0), False, NOW)
+    assert heir.positions(0) == {PREDICTIONS: 3, OUTCOMES: 0}
+    assert log.asked == []
+    assert opened.store.get_rows([b"0", b"2", b"3"])[2] is None
+    assert None not in opened.store.get_rows([b"0", b"2"])
+    assert not opened.may_emit()
+    for key in "xy":
+        predict(opened, key)
+    assert opened.may_emit()
+    assert not (tmp_path / f"0{RESTORING}").exists()
+
+
+async def test_a_stale_local_state_gives_way_to_a_checkpoint_that_has_gone_further(heir, uploaded):
+    predict(await claim_and_open(heir, 0, FakeLog(), None, False, NOW), "mine")
+    heir.close(0)
+    await uploaded(FakeLog())
+    opened = await claim_and_open(heir, 0, FakeLog(begin=0), mark(predictions=3, outcomes=0), False, NOW)
+    assert heir.positions(0) == {PREDICTIONS: 3, OUTCOMES: 0}
+    assert opened.store.get_rows([b"mine"]) == [None]
+    assert opened.may_emit()
+
+
+async def test_a_state_that_has_reached_its_mark_does_not_ask_the_lake(partitions):
+    predict(await claim_and_open(partitions, 0, FakeLog(), None, False, NOW))
+    partitions.close(0)
+    partitions.checkpoints = object()  # whatever is asked of it fails
+    assert await claim_and_open(partitions, 0, FakeLog(), mark(predictions=1, outcomes=0), False, NOW)
+
+
+async def test_a_damaged_checkpoint_is_passed_over_for_the_older_one(heir, uploaded, tmp_path):
+    lake = await uploaded(FakeLog(), events=2)
+    await uploaded(FakeLog(), events=4)
+    older, newer = (msgspec.json.decode(lake.get(path)) for path in lake.paths("checkpoints/c/0/manifests"))
+    of_older = {file["sha256"] for file in older["files"]}
+    for file in newer["files"]:
+        if file["sha256"] not in of_older and file["size"]:
+            lake.put(f"checkpoints/c/0/files/{file['sha256']}", b"damaged")
+    opened = await claim_and_open(heir, 0, FakeLog(), mark(predictions=5, outcomes=0), False, NOW)
+    assert heir.positions(0) == {PREDICTIONS: 2, OUTCOMES: 0}
+    assert not opened.may_emit()
+
+
+async def test_a_lake_that_is_down_leaves_the_log(heir, uploaded):
+    class Down:
+        def paths(self, prefix):
+            raise DependencyDown("The archive does not answer.")
+
+    heir.checkpoints = Checkpoints(Down(), "c")
+    log = FakeLog()
+    assert await claim_and_open(heir, 0, log, mark(predictions=99, outcomes=99), False, NOW)
+    assert log.asked == [NOW - LIFE]
+
+
+async def test_a_crash_before_the_checkpoint_took_its_place_is_nothing(heir, uploaded, tmp_path):
+    await uploaded(FakeLog())
+    (tmp_path / f"0{RESTORING}").mkdir()
+    (tmp_path / f"0{RESTORING}" / "half").write_bytes(b"x")
+    assert await claim_and_open(heir, 0, FakeLog(), mark(predictions=3, outcomes=0), False, NOW)
+    assert heir.positions(0)[PREDICTIONS] == 3
+
+
+class FakeArchive:
+    """An archive of one prediction an hour, as many as there were offsets; it ends in an error where it is told to."""
+
+    def __init__(self, reach, error=None):
+        self.reached, self.error, self.asked = reach, error, []
+
+    def reach(self, number, log_time):
+        self.asked.append(log_time)
+        return self.reached
+
+    def read(self, number, ranges):
+        for offset in range(ranges[PREDICTIONS].begin, ranges[PREDICTIONS].end):
+            time = (H0 - 99 + offset) * HOUR
+            raw = msgspec.json.encode({"prediction_id": f"{offset}", "model_id": "m", "timestamp": time, "prediction": 1})
+            yield PREDICTIONS, read_predictions([raw], [offset], [time], SettingsHistory())[0], offset + 1
+        if self.error:
+            raise self.error
+
+
+async def test_a_cut_log_is_preceded_by_the_archive(partitions):
+    partitions.archive = FakeArchive({topic: LogRange(75, 95) for topic in NAMES})
+    opened = await claim_and_open(partitions, 0, FakeLog(begin=90), mark(predictions=95, outcomes=90), False, NOW)
+    assert partitions.archive.asked == [NOW - LIFE]
+    assert partitions.positions(0) == {PREDICTIONS: 90, OUTCOMES: 90}
+    assert opened.partition.state.counters[PREDICTIONS] == 15
+    assert opened.partition.state.closed_before == H0
+    assert not opened.partition.state.incomplete_hours
+    assert not opened.may_emit()
+    partitions.close(0)
+    assert await claim_and_open(partitions, 0, FakeLog(begin=90), mark(predictions=90, outcomes=90), False, NOW)
+    assert len(partitions.archive.asked) == 1
+    assert None not in partitions.get(0).store.get_rows([b"75", b"89"])
+
+
+async def test_a_log_that_reaches_back_does_not_ask_the_archive(partitions):
+    partitions.archive = object()  # whatever is asked of it fails
+    assert await claim_and_open(partitions, 0, FakeLog(), mark(predictions=99, outcomes=99), False, NOW)
+
+
+async def test_an_archive_with_a_hole_before_the_log_is_refused(partitions):
+    partitions.archive = FakeArchive({topic: LogRange(75, 89) for topic in NAMES})
+    assert await claim_and_open(partitions, 0, FakeLog(begin=90), mark(predictions=95, outcomes=90), False, NOW) is None
+    assert "no archive without a hole" in str(partitions.refused[0])
+
+
+async def test_a_replay_that_broke_off_is_refused_and_done_anew(partitions, monkeypatch):
+    monkeypatch.setattr("tables.open_partitions.REPLAY_COMMIT", 1)
+    log, last = FakeLog(begin=90), mark(predictions=95, outcomes=90)
+    partitions.archive = FakeArchive({topic: LogRange(75, 95) for topic in NAMES}, DependencyDown("The archive is away."))
+    assert await claim_and_open(partitions, 0, log, last, False, NOW) is None
+    assert "could not be replayed: The archive is away." in str(partitions.refused[0])
+    partitions.archive.error = None
+    opened = await claim_and_open(partitions, 0, log, last, False, NOW)
+    assert opened.partition.state.counters[PREDICTIONS] == 15
+    assert opened.partition.state.counters.get("duplicates", 0) == 0
 
 
 def test_the_share_of_bad_events_is_that_of_the_last_batches(tmp_path):

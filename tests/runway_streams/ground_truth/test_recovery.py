@@ -5,7 +5,15 @@ import pytest
 from runway_streams.errors import Refused
 from runway_streams.ground_truth.partition import OUTCOMES, PREDICTIONS
 from runway_streams.ground_truth.partition_state import FORMAT, PartitionState
-from runway_streams.ground_truth.recovery import MAX_INCOMPLETE, LogRange, Plan, check_reach, plan_recovery
+from runway_streams.ground_truth.recovery import (
+    MAX_INCOMPLETE,
+    Checkpoint,
+    LogRange,
+    Plan,
+    check_reach,
+    has_reached,
+    plan_recovery,
+)
 from runway_streams.ground_truth.times import HOUR, LIFE
 from schemas.metrics_record import Mark
 
@@ -21,8 +29,13 @@ def mark(closed_before=H0, cluster_id="c"):
     return Mark({}, H0 * HOUR, closed_before, {}, cluster_id=cluster_id)
 
 
-def plan(state=None, mark=None, log=LOG, cluster_id="c", partitions=4, mark_offsets=None):
-    return plan_recovery(state, mark, log, cluster_id, partitions, mark_offsets)
+def plan(state=None, mark=None, log=LOG, cluster_id="c", partitions=4, mark_offsets=None, checkpoints=()):
+    return plan_recovery(state, mark, log, cluster_id, partitions, mark_offsets, checkpoints)
+
+
+def checkpoint(predictions=150, outcomes=15, cluster_id="c", partitions=4, state_format=FORMAT):
+    offsets = {PREDICTIONS: predictions, OUTCOMES: outcomes}
+    return Checkpoint(f"at-{predictions}", offsets, cluster_id, partitions, state_format)
 
 
 def test_a_first_start_reads_from_the_earliest():
@@ -63,6 +76,68 @@ def test_a_rebuild_before_any_hour_was_closed_reads_everything():
     assert plan(None, mark(closed_before=0)).rebuild_from == 0
 
 
+REACHED = {PREDICTIONS: 180, OUTCOMES: 18}
+
+
+@pytest.mark.parametrize(
+    ("local", "uploaded", "chosen"),
+    [
+        # whichever has gone further
+        (state(150), [checkpoint(140)], "local"),
+        (state(150), [checkpoint(150)], "local"),
+        (state(150), [checkpoint(151)], "at-151"),
+        (state(150, 15), [checkpoint(140, 20)], "local"),
+        (None, [checkpoint(140), checkpoint(160), checkpoint(150)], "at-160"),
+        # and lies within the log
+        (state(99), [checkpoint(100, 10)], "at-100"),
+        (state(150, 9), [checkpoint(140)], "at-140"),
+        (state(150), [checkpoint(180, 9)], "local"),
+        (state(150), [checkpoint(201)], "local"),
+        (None, [checkpoint(201), checkpoint(120)], "at-120"),
+        # and is of this log
+        (None, [checkpoint(160, cluster_id="d"), checkpoint(120)], "at-120"),
+        (None, [checkpoint(160, partitions=8), checkpoint(120)], "at-120"),
+        (None, [checkpoint(160, state_format=FORMAT + 1), checkpoint(120)], "at-120"),
+        # else the log, from a life before the first open hour
+        (None, [], "log"),
+        (None, [checkpoint(99), checkpoint(150, 9), checkpoint(160, cluster_id="d")], "log"),
+        (state(99), [checkpoint(99)], "log"),
+    ],
+)
+def test_the_furthest_state_within_the_log_goes_on(local, uploaded, chosen):
+    found = plan(local, mark(), mark_offsets=REACHED, checkpoints=uploaded)
+    assert found.wait_for == REACHED
+    if chosen == "log":
+        assert (found.rebuild_from, found.checkpoint) == (H0 * HOUR - LIFE, "")
+    elif chosen == "local":
+        assert found == Plan(local.offsets, wait_for=REACHED)
+    else:
+        offsets = next(one.offsets for one in uploaded if one.name == chosen)
+        assert found == Plan(offsets, wait_for=REACHED, checkpoint=chosen)
+
+
+def test_a_checkpoint_is_used_where_there_is_no_mark():
+    assert plan(None, None, checkpoints=[checkpoint(120)]).checkpoint == "at-120"
+
+
+def test_a_wrong_local_state_is_refused_even_where_a_checkpoint_would_do():
+    with pytest.raises(Refused, match="state belongs to the Kafka cluster d"):
+        plan(PartitionState(offsets={}, cluster_id="d"), mark(), checkpoints=[checkpoint()])
+
+
+@pytest.mark.parametrize(
+    ("state_", "reached"),
+    [(state(180, 18), True), (state(179, 18), False), (state(180, 17), False), (state(300, 30), True), (None, False)],
+)
+def test_a_state_that_has_reached_the_mark_needs_no_other(state_, reached):
+    assert has_reached(state_, REACHED, LOG) == reached
+
+
+def test_a_state_that_the_log_has_left_behind_needs_another():
+    assert not has_reached(state(99), {}, LOG)
+    assert not has_reached(state(150, 9), {PREDICTIONS: 20}, LOG)
+
+
 REBUILD = Plan({}, H0 * HOUR - LIFE, H0, {PREDICTIONS: 180})
 NOW = (H0 + 30) * HOUR
 
@@ -92,6 +167,43 @@ def test_a_log_that_no_longer_reaches_back_refuses_the_partition(offsets, named)
         check_reach(REBUILD, offsets, LOG, False, NOW)
     assert "2024" in refused.value.sentence
     assert "RUNWAY_ACCEPT_GAP=1" in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("offsets", "archive", "replay", "goes_on"),
+    [
+        # the archive fills in for what is cut, up to where the log begins, and the log goes on
+        ((100, 12), {PREDICTIONS: (40, 130)}, {PREDICTIONS: (40, 100)}, (100, 12)),
+        ((120, 10), {OUTCOMES: (3, 10)}, {OUTCOMES: (3, 10)}, (120, 10)),
+        ((100, 10), {PREDICTIONS: (40, 100), OUTCOMES: (0, 20)}, {PREDICTIONS: (40, 100), OUTCOMES: (0, 10)}, (100, 10)),
+        # the log begins before what is needed: it was cut just there
+        ((100, 12), {PREDICTIONS: (110, 130)}, {PREDICTIONS: (100, 100)}, (100, 12)),
+        # it does not where it has a hole before the log, or does not reach back
+        ((100, 12), {PREDICTIONS: (40, 99)}, None, None),
+        ((100, 12), {OUTCOMES: (0, 20)}, None, None),
+        ((100, 10), {PREDICTIONS: (40, 130)}, None, None),
+        ((100, 10), {PREDICTIONS: (40, 130), OUTCOMES: (0, 9)}, None, None),
+        # it is not asked where the log has it all
+        ((120, 12), {PREDICTIONS: (0, 130), OUTCOMES: (0, 20)}, {}, (120, 12)),
+    ],
+)
+def test_the_archive_fills_in_for_a_log_that_was_cut(offsets, archive, replay, goes_on):
+    offsets = dict(zip(LOG, offsets, strict=True))
+    archive = {topic: LogRange(*reach) for topic, reach in archive.items()}
+    if replay is None:
+        with pytest.raises(Refused, match="no archive without a hole"):
+            check_reach(REBUILD, offsets, LOG, False, NOW, archive)
+        assert check_reach(REBUILD, offsets, LOG, True, NOW, archive).incomplete_hours
+        return
+    wanted = Plan(
+        dict(zip(LOG, goes_on, strict=True)),
+        REBUILD.rebuild_from,
+        H0,
+        REBUILD.wait_for,
+        replay={topic: LogRange(*part) for topic, part in replay.items()},
+    )
+    assert check_reach(REBUILD, offsets, LOG, False, NOW, archive) == wanted
+    assert check_reach(REBUILD, offsets, LOG, True, NOW, archive) == wanted
 
 
 def test_an_accepted_gap_marks_its_hours_incomplete():

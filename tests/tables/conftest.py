@@ -1,0 +1,1 @@
+from tests.lakes import lake, s3  # noqa: F401
