@@ -160,7 +160,7 @@ def predictions_table(part: dict, names: np.ndarray, partition: int, first: int,
         "model": names[part["model"]], "version": np.where(rng.random(n) < 0.9, "3", "4"),
         "label": np.where(part["score"] >= 0.5, "1", "0"), "score": part["score"],
         "features": feature_texts(rng, n, features),
-        "task": ["binary"] * n, "join_window": np.full(n, WINDOW), "positive": ["1"] * n,
+        "task": ["binary"] * n, "join_window": np.full(n, WINDOW), "positive": ["1"] * n, "digest": digests(part["id"]),
     }  # fmt: skip
     columns = [pa.array(values[f.name], f.type) if f.name in values else pa.nulls(n, f.type) for f in PREDICTIONS]
     return pa.table(columns, schema=PREDICTIONS)
@@ -182,8 +182,14 @@ def outcomes_table(parts: list[dict], partition: int, first: int) -> pa.Table:
     columns = [
         np.full(n, partition), np.arange(first, first + n), whole["log_time"][order], ids(whole["id"][order]),
         whole["time"][order], whole["actual"][order].astype(str), whole["actual"][order].astype(float),
+        digests(whole["id"][order]),
     ]  # fmt: skip
     return pa.table([pa.array(c, f.type) for c, f in zip(columns, OUTCOMES, strict=True)], schema=OUTCOMES)
+
+
+def digests(numbers: np.ndarray) -> np.ndarray:
+    """As scattered as a CRC-32 of the raw event, and the same for a copy."""
+    return numbers * 2_654_435_761 % 2**32
 
 
 def ids(numbers: np.ndarray) -> list[str]:
