@@ -81,11 +81,13 @@ class SegmentWriters:
             self._writers[topic, partition] = found
         return found.next_offset
 
-    def close_all(self) -> None:
-        """Forgets open segments: whoever owns them next begins where they began."""
-        self._writers.clear()
-        self._clocks.clear()
-        self._missed.clear()
+    def keep(self, partitions: set[int]) -> None:
+        """Forgets the open segments of all other partitions: whoever owns them next begins where they began."""
+        for place in [place for place in self._writers if place[1] not in partitions]:
+            del self._writers[place]
+            self._clocks.pop(place, None)
+            self._missed.pop(place, None)
+        # Whoever owns others now has not flushed them yet.
         self._answered = ""
 
     def is_open(self, topic: str, partition: int) -> bool:

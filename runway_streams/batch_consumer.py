@@ -5,12 +5,12 @@ poll; its value is a `TopicBatch`, its offset the last record's. These are priva
 tests/runway_streams/test_batch_consumer.py holds one test per override.
 """
 
-import logging
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import faust
+from aiokafka.consumer.fetcher import FetchResult
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP, ConsumerMessage
 
@@ -21,7 +21,6 @@ FETCH_WAIT_MS = 200
 busy ones for Faust's 1,500 ms."""
 KEYS = 64
 """Keys of a batch that are kept for the partitioner check."""
-_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -55,6 +54,7 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
     async def _fetch_records(
         self, consumer: Any, active_partitions: Any, timeout: Any = None, max_records: Any = None
     ) -> Any:
+        _keep_records_plain(consumer._fetcher)
         starts = self._positions(consumer)
         records = await super()._fetch_records(consumer, active_partitions, timeout=timeout, max_records=max_records)
         ends = self._positions(consumer)
@@ -83,6 +83,17 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
         # With an open transaction the stable end lies before the high watermark, and older records may still appear.
         at_end = state.position == state.highwater and (state.lso is None or state.lso == state.highwater)
         return (state.position, state.timestamp) if at_end else None
+
+
+def _keep_records_plain(fetcher: Any) -> None:
+    """Takes what was fetched as it was decoded: wrapping each record in a ConsumerRecord would cost more than decoding it."""
+    for result in fetcher._records.values():
+        if isinstance(result, FetchResult) and result.has_more():
+            result._partition_records._consumer_record = _plain
+
+
+def _plain(_tp: Any, record: Any) -> Any:
+    return record
 
 
 class BatchConsumer(Consumer):
@@ -115,12 +126,6 @@ class BatchConsumer(Consumer):
         generation = self.app.consumer_generation_id
         if polled is None or self.should_stop:
             return
-        if not self.flow_active:
-            try:
-                await self.perform_seek()
-            except Exception as error:  # the next assignment seeks again
-                _log.warning("Seeking while the flow was stopped failed: %r", error)
-            return
         fetched: Mapping[TP, Any] = polled
         for tp, batch in fetched.items():
             if not self.flow_active or self.app.consumer_generation_id != generation:
@@ -134,9 +139,7 @@ class BatchConsumer(Consumer):
 
     def _batch_message(self, tp: TP, batch: _Fetched) -> ConsumerMessage:
         records = batch.records
-        message: Any = self._to_message(tp, records[-1])
-        message.key = None
-        message.value = TopicBatch(
+        value: Any = TopicBatch(
             tp.topic,
             tp.partition,
             batch.start,
@@ -148,7 +151,11 @@ class BatchConsumer(Consumer):
             ),
             [record.key for record in records[:: len(records) // KEYS + 1]],
         )
-        return message
+        last = records[-1]
+        return ConsumerMessage(
+            tp.topic, tp.partition, last.offset, last.timestamp / 1000, last.timestamp_type, None, None, value, None,
+            tp=tp, generation_id=self.app.consumer_generation_id,
+        )  # fmt: skip
 
     def _new_offset(self, tp: TP) -> int | None:
         """Batches of a partition are acked in order, and their offsets have gaps by nature."""
@@ -191,6 +198,14 @@ class BatchApp(faust.App):
 
     `positions(tps)` gives the offsets to go on from; `even(tps)` may leave out those that are too far ahead of others.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # The seek that follows a rebalance has a request's time; opening state may take longer, so it is done before.
+        self.on_rebalance_complete.connect(self._open_assigned)  # type: ignore[arg-type]
+
+    async def _open_assigned(self, _app: faust.App, **_: Any) -> None:
+        await self.positions({TP(*tp) for tp in self.consumer.assignment()})
 
     def _new_transport(self) -> BatchTransport:
         return BatchTransport(self.conf.broker_consumer, self)

@@ -4,12 +4,14 @@ Any partitioner will do as long as both topics share it. The usual ones are reco
 """
 
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from aiokafka.partitioner import murmur2
 
 LEAST = 100
 """Keys of a topic that are looked at before anything is said: by chance alone a wrong partitioner fits one key in n."""
+THEN = 8
+"""Keys of a batch that are looked at once there were enough: each costs some microseconds."""
 MOST = 10_000
 """Keys after which counting starts anew, so that a producer that changes is noticed."""
 
@@ -45,13 +47,15 @@ class PartitionerCheck:
         self._seen: dict[str, int] = {}
         self._fits: dict[str, dict[str, int]] = {}
 
-    def add(self, topic: str, keys: Iterable[bytes | None], partition: int) -> None:
+    def add(self, topic: str, keys: Sequence[bytes | None], partition: int) -> None:
         """Takes keys that lie in a partition of `predictions` or `outcomes`."""
         if self._partitions < 2:
             return
         if self._seen.get(topic, 0) >= MOST:
             del self._seen[topic], self._fits[topic]
         fits = self._fits.setdefault(topic, dict.fromkeys(PARTITIONERS, 0))
+        if self._seen.get(topic, 0) >= LEAST:
+            keys = keys[:THEN]
         for key in keys:
             if key is None:
                 continue

@@ -10,6 +10,8 @@ def canonical_label(value: bool | float | str) -> str:
     >>> [canonical_label(v) for v in (True, 1, 1.0, "1", "True", False, 2.5, " late ")]
     ['1', '1', '1', '1', '1', '0', '2.5', 'late']
     """
+    if isinstance(value, bool):
+        return "1" if value else "0"
     if isinstance(value, str):
         text = value.strip()
         lowered = text.lower() if len(text) < 6 else ""

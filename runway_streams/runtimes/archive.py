@@ -33,8 +33,8 @@ class ArchiveRuntime(Runtime):
     async def open(self, numbers: set[int]) -> dict[int, dict[str, int]]:
         return {number: {topic: await self.writers.open(topic, number) for topic in TOPICS} for number in numbers}
 
-    async def close_all(self) -> None:
-        self.writers.close_all()
+    async def keep(self, numbers: set[int]) -> None:
+        self.writers.keep(numbers)
 
     async def consume(self, batches: AsyncIterable[Any]) -> None:
         await self._started.wait()

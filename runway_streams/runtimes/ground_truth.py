@@ -87,27 +87,28 @@ class GroundTruthRuntime(Runtime):
         if any(number >= self.log.partitions for number in new):
             await self.log.describe()  # partitions were added: the states will refuse to go on
         emitters = {number: MetricsEmitter(self.config, number) for number in new if self.partitions.claim(number)}
-        # The former owners are fenced now: what they have emitted by then is what our state must reach.
-        await asyncio.gather(*(emitter.start() for emitter in emitters.values()))
-        marks = await self.log.marks(set(emitters)) if emitters else {}
-        for number in sorted(emitters):
-            opened = await self.partitions.open(number, self.log, marks.get(number), self.accept_gap, self.now())
-            if opened is None:
-                await emitters[number].stop()
-            else:
-                self.emitters[number] = emitters[number]
+        try:
+            # The former owners are fenced now: what they have emitted by then is what our state must reach.
+            await asyncio.gather(*(emitter.start() for emitter in emitters.values()))
+            marks = await self.log.marks(set(emitters)) if emitters else {}
+            for number, emitter in sorted(emitters.items()):
+                if await self.partitions.open(number, self.log, marks.get(number), self.accept_gap, self.now()):
+                    self.emitters[number] = emitter
+        finally:
+            unused = [emitter for number, emitter in emitters.items() if self.emitters.get(number) is not emitter]
+            await asyncio.gather(*(emitter.stop() for emitter in unused))
         return {number: self.partitions.positions(number) for number in numbers if self.partitions.get(number)}
 
-    async def close_all(self) -> None:
-        if self.uploads:
-            self.uploads.stop()
-        for opened in self.partitions:
+    async def keep(self, numbers: set[int]) -> None:
+        for opened in [opened for opened in self.partitions if opened.number not in numbers]:
+            if self.uploads:
+                self.uploads.stop()
             async with opened.lock:
                 self.partitions.close(opened.number)
+            self._failing_since.pop(opened.number, None)
             emitter = self.emitters.pop(opened.number, None)
             if emitter is not None:
                 await emitter.stop()
-        self._failing_since.clear()
 
     async def consume(self, batches: AsyncIterable[Any]) -> None:
         await self._started.wait()

@@ -43,6 +43,8 @@ class Runtime(ABC):
         self.short_names = {full: topic for topic, full in self.names.items()}
         self.settings = SettingsReader(config)
         self._started = asyncio.Event()
+        self._owning = asyncio.Lock()
+        """Held by whoever changes what is open: Faust may ask for positions again, or revoke, while state is still opening."""
         self._moved: dict[TP, tuple[int, float]] = {}
 
     @property
@@ -65,15 +67,18 @@ class Runtime(ABC):
 
     async def stop(self) -> None:
         """Lets go of everything."""
-        await self.close_all()
+        async with self._owning:
+            await self.keep(set())
         await self.disconnect()
         await self.settings.stop()
 
     async def positions(self, tps: set[TP]) -> dict[TP, int]:
-        """Opens the state of the assigned partitions and tells where each topic goes on."""
+        """Opens the state of the assigned partitions, and no other, and tells where each topic goes on."""
         await self._started.wait()
         numbers = self._same_partitions(tps)
-        opened = await self.open(numbers)
+        async with self._owning:
+            await self.keep(numbers)
+            opened = await self.open(numbers)
         for number in numbers - opened.keys():
             self.consumer.pause_partitions({TP(full, number) for full in self.short_names})
         return {
@@ -83,7 +88,8 @@ class Runtime(ABC):
     async def revoked(self, _app: Any, revoked: set[TP], **_: Any) -> None:
         """Closes the state: every rebalance revokes everything."""
         self._moved.clear()
-        await self.close_all()
+        async with self._owning:
+            await self.keep(set())
 
     async def may_process(self, log_time: int) -> bool:
         """Waits until the settings of this log time are known and nothing holds the flow; False where a rebalance came.
@@ -160,7 +166,9 @@ class Runtime(ABC):
         """Opens partitions; returns where each topic goes on, without those that are refused."""
 
     @abstractmethod
-    async def close_all(self) -> None: ...
+    async def keep(self, numbers: set[int]) -> None:
+        """Closes what is open, apart from these partitions."""
+
     @abstractmethod
     async def consume(self, batches: AsyncIterable[Any]) -> None: ...
     @abstractmethod

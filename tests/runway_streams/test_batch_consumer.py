@@ -21,10 +21,13 @@ class Collector(BatchApp):
 
     given: dict
     got: list[TopicBatch]
-    seeks: int
+    opened: list[set[TP]]
+    opening_s = 0.0
 
     async def positions(self, tps):
-        self.seeks += 1
+        if tps not in self.opened:
+            await asyncio.sleep(self.opening_s)
+            self.opened.append(tps)
         return {tp: self.given.get(tp, 0) for tp in tps}
 
     def of(self, topic: str) -> list[bytes]:
@@ -32,14 +35,14 @@ class Collector(BatchApp):
 
 
 @asynccontextmanager
-async def collector(config: Config, given: dict | None = None, max_poll: int = 100):
+async def collector(config: Config, given: dict | None = None, max_poll: int = 100, **settings):
     app = Collector(
         f"{config.topic_prefix}collector", broker=f"kafka://{config.bootstrap}", web_enabled=False, store="memory://",
         consumer_auto_offset_reset="earliest", broker_max_poll_records=max_poll, topic_disable_leader=True,
         topic_allow_declare=False, table_standby_replicas=1, broker_commit_interval=0.2, stream_buffer_maxsize=4,
-        autodiscover=False, datadir=str(config.home / "faust"),
+        autodiscover=False, datadir=str(config.home / "faust"), **settings,
     )  # fmt: skip
-    app.given, app.got, app.seeks = given or {}, [], 0
+    app.given, app.got, app.opened = given or {}, [], []
     topic = app.topic(config.topic("predictions"), config.topic("outcomes"), schema=PassThrough())
 
     async def collect(stream):
@@ -88,7 +91,18 @@ async def test_perform_seek_goes_on_from_the_offsets_in_the_state(topics):
     async with collector(config, {TP(name, 0): 15}) as app:
         await eventually(lambda: len(app.of(name)) >= 5, LIMIT_S)
         assert app.of(name) == [b"15", b"16", b"17", b"18", b"19"]
-        assert app.seeks == 1
+        assert app.opened == [{TP(config.topic(topic), 0) for topic in ("predictions", "outcomes")}]
+
+
+async def test_an_opening_may_take_longer_than_a_request(topics, monkeypatch):
+    config = await topics(partitions=1)
+    name = config.topic("predictions")
+    await send(config, "predictions", [b"%d" % i for i in range(20)])
+    monkeypatch.setattr(Collector, "opening_s", 8.0)
+    short = {"broker_session_timeout": 5.0, "broker_request_timeout": 6.0, "broker_heartbeat_interval": 1.0}
+    async with collector(config, {TP(name, 0): 15}, **short) as app:
+        await eventually(lambda: len(app.of(name)) >= 5, LIMIT_S)
+        assert app.of(name) == [b"15", b"16", b"17", b"18", b"19"]
 
 
 async def test_new_offset_commits_the_end_of_the_last_batch(topics):
