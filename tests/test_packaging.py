@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from importlib.metadata import distributions
 from pathlib import Path
@@ -66,11 +67,14 @@ def test_every_long_running_service_has_a_healthcheck(services):
     assert all("healthcheck" in service for name, service in services.items() if name != "topics")
 
 
-def test_what_pip_installs_is_what_is_pinned():
+def test_uv_and_pip_install_what_is_pinned():
     constraints = (ROOT / "constraints.txt").read_text()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["tool"]["uv"]["constraint-dependencies"] == constraints.splitlines(), "run scripts/pin"
     pinned = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", constraints, re.MULTILINE))
-    project = (ROOT / "pyproject.toml").read_text()
-    direct = dict(re.findall(r'^ +"([a-z0-9-]+)(?:\[[a-z0-9,]+\])?==([^"]+)"', project, re.MULTILINE))
+    asked = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    asked += [one for extra in project["project"]["optional-dependencies"].values() for one in extra]
+    direct = dict(re.findall(r"^([a-z0-9-]+)(?:\[[a-z0-9,]+\])?==(\S+)$", "\n".join(asked), re.MULTILINE))
     assert direct
     assert {name: pinned.get(name) for name in direct} == direct
     assert "://" not in constraints
