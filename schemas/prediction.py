@@ -33,19 +33,19 @@ class PredictionValue(Struct):
 
 
 class Prediction(Struct):
-    """One prediction.
+    """One prediction. An optional field may be null, which is the same as leaving it out.
 
     >>> import msgspec
     >>> p = msgspec.json.decode(b'{"prediction_id":"a","model_id":"m","timestamp":1,"prediction":true}', type=Prediction)
     >>> p.prediction, p.model_version
-    (True, '')
+    (True, None)
     """
 
     prediction_id: Id
     model_id: Annotated[str, Meta(min_length=1, max_length=128)]
     timestamp: Timestamp
     prediction: bool | int | float | str | PredictionValue
-    model_version: Version = ""
+    model_version: Version | None = None
     features: dict[str, Any] | None = None
     feature_timestamps: dict[str, Timestamp] | None = None
     segment: dict[str, str] | None = None

@@ -112,7 +112,7 @@ _EXPECTED = (msgspec.DecodeError, _Unusable, OverflowError, RecursionError, Valu
 
 
 def _prediction(raw: bytes | None, offset: int, log_time: int, history: SettingsHistory) -> PredictionEvent:
-    if raw is None or len(raw) > MAX_EVENT_BYTES:
+    if not raw or len(raw) > MAX_EVENT_BYTES:
         raise _size_problem(raw)
     source = _decode_prediction(raw)
     time = event_time(source.timestamp)
@@ -131,14 +131,14 @@ def _prediction(raw: bytes | None, offset: int, log_time: int, history: Settings
     pairs = tuple(sorted(segment.items())[:MAX_SEGMENTS]) if segment else ()
     interval = None if lower is None or upper is None else (lower, upper)
     head = PredictionHead(
-        log_time, crc32(raw), False, time, source.model_id, source.model_version,
+        log_time, crc32(raw), False, time, source.model_id, source.model_version or "",
         reading.label, reading.score, value, pairs, interval, reading.scores,
     )  # fmt: skip
     return PredictionEvent(source.prediction_id, offset, head, settings, source)
 
 
 def _outcome(raw: bytes | None, offset: int, log_time: int) -> OutcomeEvent:
-    if raw is None or len(raw) > MAX_EVENT_BYTES:
+    if not raw or len(raw) > MAX_EVENT_BYTES:
         raise _size_problem(raw)
     source = _decode_outcome(raw)
     time = event_time(source.timestamp)
@@ -155,7 +155,7 @@ def _outcome(raw: bytes | None, offset: int, log_time: int) -> OutcomeEvent:
 
 
 def _size_problem(raw: bytes | None) -> _Unusable:
-    if raw is None:
+    if not raw:
         return _Unusable("empty", "The record has no value.")
     return _Unusable("too_large", f"The event has {len(raw)} bytes; at most {MAX_EVENT_BYTES} are taken.")
 

@@ -59,6 +59,13 @@ def test_a_prediction_is_read():
     assert features_of(predict(changed(PREDICTION))) == {}
 
 
+@pytest.mark.parametrize("field", ["model_version", "segment", "features", "feature_timestamps", "entity_id"])
+def test_an_optional_field_that_is_null_is_left_out(field):
+    null, without = predict(changed(PREDICTION, **{field: None})), predict(changed(PREDICTION))
+    null.head.digest = without.head.digest = 0
+    assert (null.head, features_of(null)) == (without.head, features_of(without))
+
+
 def test_an_outcome_is_read():
     event = happen(changed(OUTCOME, actual_outcome=" 2.50 ", unknown={}))
     assert (event.id, event.offset, event.head.log_time, event.head.time) == ("a", 7, NOW, NOW)
@@ -84,12 +91,12 @@ def test_event_times_reach_from_the_year_one_to_ten_minutes_ahead(time, good):
 
 COMMON = [
     (b"{", "not_json"),
-    (b"", "not_json"),
     (b"\xff\xfe", "not_json"),
     (b'{"prediction_id":"\xff"}', "not_json"),
     (b"[]", "invalid"),
     (b"null", "invalid"),
     (None, "empty"),
+    (b"", "empty"),
     (b" " * (MAX_EVENT_BYTES + 1), "too_large"),
 ]
 EITHER = [
