@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+import msgspec
 import numpy as np
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -14,7 +14,7 @@ from api.problems import Problem
 from api.query import Query, parse_query
 from api.settled import SettledDays, settled_range
 from api.speed_store import TOTAL
-from api.windows import Reading, window_items
+from api.windows import Item, Reading, window_items
 from batch.manifest import ModelSeen
 from runway_streams.ground_truth.merge_rule import (
     Tumbled,
@@ -22,7 +22,6 @@ from runway_streams.ground_truth.merge_rule import (
     concat_windows,
     expected_label_rate,
     gap_hours,
-    relabelled,
     tumble,
     whole_range,
 )
@@ -40,7 +39,7 @@ async def get_performance(request: Request) -> Response:
     now = state.now()
     query = parse_query(request.path_params["model_id"], request.query_params.multi_items(), now)
     document = answer(state.view, query, now, state.settled)
-    return Response(orjson.dumps(document), media_type="application/json")
+    return Response(msgspec.json.encode(document), media_type="application/json")
 
 
 def answer(view: MergedView, query: Query, now: int, settled: SettledDays | None = None) -> dict[str, Any]:
@@ -73,7 +72,7 @@ def answer(view: MergedView, query: Query, now: int, settled: SettledDays | None
         "expected_label_rate_reason": None if rate is not None else "fewer than 100 predictions in closed hours",
         "degraded": view.unavailable() + lost,
         "items": _items(live, days, reading, query, horizon, rate, gaps),
-        "totals": total | {"start": start, "end": end, "incomplete": horizon < query.end, "degraded": lost},
+        "totals": msgspec.structs.replace(total, start=start, end=end, incomplete=horizon < query.end, degraded=lost),
         "next_cursor": None,
     }
 
@@ -114,7 +113,7 @@ class _Days:
         if kept and (kept.reading, kept.rate) == (reading, rate):
             return kept.items
         made = _live_items(self.windows, reading, self._query, horizon, rate, [])
-        text = orjson.dumps(made)[1:-1]
+        text = msgspec.json.encode(made)[1:-1]
         self._settled.keep(self._key, self.total, reading, rate, text)
         return text
 
@@ -131,19 +130,16 @@ def _items(
     parts: list[list[Any]] = [_live_items(windows, reading, query, horizon, rate, gaps) for windows in live]
     fragment = days.items(reading, horizon, rate) if days else b""
     if fragment:
-        # One fragment of many objects: between two others it reads as if they stood in the list one by one.
-        parts.insert(1, [orjson.Fragment(fragment)])
+        # Many objects as one: between two others it reads as if they stood in the list one by one.
+        parts.insert(1, [msgspec.Raw(fragment)])
     return [item for part in parts for item in part]
 
 
 def _live_items(
     windows: Tumbled, reading: Reading, query: Query, horizon: int, rate: float | None, gaps: Sequence[int]
-) -> list[dict[str, Any]]:
-    items = window_items(relabelled(windows, reading.labels), reading, query, horizon, rate)
+) -> list[Item]:
     lost = set(_gap_windows(gaps, query))
-    for item, first in zip(items, windows.starts.tolist(), strict=True):
-        item["degraded"] = ["gap"] if first in lost else []
-    return items
+    return window_items(windows.renumbered(reading.labels, windows.families), reading, query, horizon, rate, lost)
 
 
 def _tumble(view: MergedView, query: Query, start: int, end: int, gaps: Sequence[int]) -> Tumbled:

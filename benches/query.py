@@ -19,8 +19,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import httpx
+import msgspec
 import numpy as np
-import orjson
 import uvicorn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -162,7 +162,7 @@ def in_process(view: MergedView, queries: list[Query], settled: SettledDays) -> 
         began = time.perf_counter()
         document = answer(view, query, END, settled)
         made = time.perf_counter()
-        size = len(orjson.dumps(document))
+        size = len(msgspec.json.encode(document))
         whole.append(time.perf_counter() - began)
         writing.append(time.perf_counter() - made)
     return whole, writing, size
