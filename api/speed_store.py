@@ -210,9 +210,9 @@ def _layer(chosen: Sequence[Series], names: Names) -> Layer:
 def _slim_columns(slims: Sequence[tuple[Hour, bytes]], labels: int) -> tuple[Block, Counts, Block]:
     """Slim rows, confusion counts, and the hours that are partial."""
     first, log_hour = _hours(slims)
-    found = read_slims([record for _, record in slims], np.arange(len(slims)), len(slims))
-    at, bins = np.divmod(np.flatnonzero(found.rows.any(axis=1)), BINS_PER_HOUR)
-    rows = Block(first[at] + bins, log_hour[at], found.rows[at * BINS_PER_HOUR + bins])
+    found = read_slims([record for _, record in slims])
+    at, bins = np.nonzero(found.rows.any(axis=2))
+    rows = Block(first[at] + bins, log_hour[at], found.rows[at, bins])
     hour, bin, predicted, actual, count = found.confusion.T
     confusion = Counts(first[hour] + bin, log_hour[hour], predicted * labels + actual, count, np.zeros(len(count)))
     flagged = np.flatnonzero(found.partial)
@@ -222,7 +222,7 @@ def _slim_columns(slims: Sequence[tuple[Hour, bytes]], labels: int) -> tuple[Blo
 def _full_columns(fulls: Sequence[tuple[Hour, bytes]], names: Names) -> Counts:
     """Counts by histogram cell."""
     first, log_hour = _hours(fulls)
-    found = read_fulls([record for _, record in fulls], np.arange(len(fulls)), len(fulls), names)
+    found = read_fulls([record for _, record in fulls], names)
     hour, filled = np.nonzero(found)
     cells = family_cells(tuple(names.families), sorted(names.families))[filled]
     return Counts(first[hour], log_hour[hour], cells, found[hour, filled], np.zeros(len(cells)))

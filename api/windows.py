@@ -62,6 +62,7 @@ def window_items(
 ) -> list[Item]:
     """An item a window; those that start in `lost` (bins) have a gap."""
     rows = windows.rows
+    both = _windows(windows, rows, query, reading, late=True)
     counts = {name: rows[:, INDEX[name]] for name in ("predictions", "joined", "late", "early")}
     labelled, predicted = counts["joined"] + counts["late"], counts["predictions"]
     label_rate = np.divide(labelled, predicted, out=np.full(len(rows), np.nan), where=predicted > 0)
@@ -74,13 +75,13 @@ def window_items(
         **{name: column.astype(np.int64).tolist() for name, column in counts.items()},
         "label_rate": label_rate.tolist(),  # what is not a number is null in JSON
         "label_completeness": (np.minimum(label_rate / rate, 1) if rate else np.full(len(rows), np.nan)).tolist(),
-        "metrics": metrics_of(_windows(windows, rows, query, reading, late=True), reading.task, reading.positive),
+        "metrics": metrics_of(both, reading.task, reading.positive),
         "partial": windows.partial.tolist(),
         "incomplete": (starts + query.width > horizon).tolist(),
         "degraded": [["gap"] if first in lost else [] for first in windows.starts.tolist()],
     }
     if reading.task != "regression":
-        columns |= _confusion(windows, reading, query)
+        columns |= _confusion(both, reading)
     return rows_of(Item, columns | _joined(windows, reading, query))
 
 
@@ -93,11 +94,11 @@ def _windows(windows: Tumbled, rows: Any, query: Query, reading: Reading, *, lat
     return Windows(rows, reading.labels, confusion, {name: cells[:, i : i + family_size(name)] for name, i in families})
 
 
-def _confusion(windows: Tumbled, reading: Reading, query: Query) -> dict[str, list]:
-    both = (windows.confusion + windows.late_confusion).transpose(0, 2, 1).astype(np.int64).tolist()
-    columns: dict[str, list] = {"confusion": [Confusion(reading.labels, matrix) for matrix in both]}
+def _confusion(both: Windows, reading: Reading) -> dict[str, list]:
+    matrices = both.confusion.transpose(0, 2, 1).astype(np.int64).tolist()
+    columns: dict[str, list] = {"confusion": [Confusion(reading.labels, matrix) for matrix in matrices]}
     if reading.task == "binary":
-        cells = outcomes(_windows(windows, windows.on_time, query, reading, late=True), reading.positive)
+        cells = outcomes(both, reading.positive)
         columns |= zip(("tp", "fp", "fn", "tn"), (cell.astype(np.int64).tolist() for cell in cells), strict=True)
     return columns
 

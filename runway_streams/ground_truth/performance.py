@@ -335,8 +335,8 @@ def _auc(windows: Windows, family: str) -> Column:
         return _nothing(windows)
     negatives, positives = np.split(cells, 2, axis=1)
     area, bound = area_under_curve(negatives, positives)
-    n = _whole(cells.sum(axis=1))
-    both = np.minimum(negatives.sum(axis=1), positives.sum(axis=1)) > 0
+    of_each = negatives.sum(axis=1), positives.sum(axis=1)
+    n, both = _whole(sum(of_each)), np.minimum(*of_each) > 0
     return [
         Metric(value, count, None, most)
         if defined
