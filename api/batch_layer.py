@@ -20,7 +20,7 @@ def batch_layer(
     layer = Layer(
         labels=pairs.labels,
         rows=_block(rows, rows.joined),
-        late=_block(rows, rows.late).where(rows.late.any(axis=1)),
+        late=_block(rows, rows.late).where(np.asarray(rows.late.any(axis=1))),
         confusion=_counts(pairs, pairs.predicted.astype(np.int64) * len(pairs.labels) + pairs.actual),
         partial=_block(rows, np.zeros((len(rows), 0))).where(rows.partial),
     )

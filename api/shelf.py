@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from runway_streams.ground_truth import slim
 from runway_streams.ground_truth.merge_rule import family_size
-from runway_streams.ground_truth.records import cells_of, family_names, read_slim
+from runway_streams.ground_truth.records import Confusion, cells_of, family_names, read_slim
 from runway_streams.ground_truth.times import BINS_PER_HOUR
 
 HEADER = Struct("<BHI")
@@ -30,6 +30,7 @@ SLIM_COUNTS = np.tile([name in COUNTED for name in slim.FIELDS], BINS_PER_HOUR)
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Cells = NDArray[np.float64]
+NO_PAIRS: Ints = np.zeros((0, 4), dtype=np.int64)
 
 
 class Names:
@@ -68,11 +69,8 @@ def shelve_slim(record: bytes, names: Names) -> bytes:
     """A slim record as it is kept."""
     found = read_slim(record)
     filled = np.unpackbits(np.frombuffer(found.mask, np.uint8), count=len(SLIM_COUNTS)).astype(bool)
-    cells = np.zeros(len(SLIM_COUNTS))
-    cells[filled] = np.frombuffer(found.values, "<f8")
-    label = names.label
-    pairs = [(bin, label(predicted), label(actual), count) for bin, predicted, actual, count in found.confusion]
-    return _shelve(cells, SLIM_COUNTS, np.array(pairs, dtype=np.int64).reshape(-1, 4), found.partial)
+    pairs = np.array(_numbered(found.confusion, names), dtype=np.int64).reshape(-1, 4)
+    return _shelve(filled, np.frombuffer(found.values, "<f8"), SLIM_COUNTS, pairs, found.partial)
 
 
 def shelve_full(record: bytes, names: Names) -> bytes:
@@ -82,7 +80,7 @@ def shelve_full(record: bytes, names: Names) -> bytes:
     cells = np.zeros(len(names.counts))
     for name, (places, values) in parts.items():
         cells[firsts[name] + places] = values
-    return _shelve(cells, names.counts, np.zeros((0, 4), dtype=np.int64), False)
+    return _shelve_cells(cells, names.counts, NO_PAIRS, False)
 
 
 def read_slims(records: Sequence[bytes]) -> Slims:
@@ -103,12 +101,14 @@ def read_fulls(records: Sequence[bytes], names: Names) -> Cells:
 def sum_slims(records: Sequence[bytes]) -> bytes:
     """One record of several."""
     found = read_slims(records)
-    return _shelve(_merge(found.rows).ravel(), SLIM_COUNTS, _add_pairs(found.confusion[:, 1:]), bool(found.partial.any()))
+    return _shelve_cells(
+        _merge(found.rows).ravel(), SLIM_COUNTS, _add_pairs(found.confusion[:, 1:]), bool(found.partial.any())
+    )
 
 
 def sum_fulls(records: Sequence[bytes], names: Names) -> bytes:
     """One record of several."""
-    return _shelve(read_fulls(records, names).sum(axis=0), names.counts, np.zeros((0, 4), dtype=np.int64), False)
+    return _shelve_cells(read_fulls(records, names).sum(axis=0), names.counts, NO_PAIRS, False)
 
 
 def is_quality(family: str) -> bool:
@@ -116,16 +116,32 @@ def is_quality(family: str) -> bool:
     return family in ("score_class", "calibration") or family.startswith("class:")
 
 
-def _shelve(cells: Cells, counts: Flags, pairs: Ints, partial: bool) -> bytes:
+def _numbered(confusion: Confusion, names: Names) -> list[tuple[int, int, int, int]]:
+    number = names.labels
+    try:
+        return [(bin, number[predicted], number[actual], count) for bin, predicted, actual, count in confusion]
+    except KeyError:  # once for each new label; a call for every pair would cost more than all the rest of a record
+        for _, predicted, actual, _ in confusion:
+            names.label(predicted)
+            names.label(actual)
+        return _numbered(confusion, names)
+
+
+def _shelve_cells(cells: Cells, counts: Flags, pairs: Ints, partial: bool) -> bytes:
     filled = cells != 0
-    mask = np.packbits(filled).tobytes()
-    whole = cells[filled & counts]
-    wide = bool((whole > NARROW_MAX).any() or (pairs[:, 3] > NARROW_MAX).any() or (pairs[:, 1:3] > 255).any())
-    values = whole.astype("<f8" if wide else "<u2").tobytes() + cells[filled & ~counts].astype("<f8").tobytes()
-    rows = np.zeros(len(pairs), dtype=WIDE_PAIR if wide else NARROW_PAIR)
+    return _shelve(filled, cells[filled], counts, pairs, partial)
+
+
+def _shelve(filled: Flags, values: Cells, counts: Flags, pairs: Ints, partial: bool) -> bytes:
+    """A record of the cells that are `filled`, with their values."""
+    mask, counted = np.packbits(filled).tobytes(), counts[filled]
+    whole = values[counted]
+    wide = bool(max(whole.max(initial=0), pairs[:, 3].max(initial=0)) > NARROW_MAX or pairs[:, 1:3].max(initial=0) > 255)
+    packed = whole.astype("<f8" if wide else "<u2").tobytes() + values[~counted].astype("<f8").tobytes()
+    rows = np.empty(len(pairs), dtype=WIDE_PAIR if wide else NARROW_PAIR)
     for number, name in enumerate(WIDE_PAIR.names or ()):
         rows[name] = pairs[:, number]
-    return HEADER.pack(PARTIAL * partial + WIDE * wide, len(mask), len(values)) + mask + values + rows.tobytes()
+    return HEADER.pack(PARTIAL * partial + WIDE * wide, len(mask), len(packed)) + mask + packed + rows.tobytes()
 
 
 def _merge(rows: NDArray[np.float64]) -> slim.Rows:

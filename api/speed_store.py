@@ -228,7 +228,7 @@ def _full_columns(fulls: Sequence[tuple[Hour, bytes]], names: Names) -> Counts:
     return Counts(first[hour], log_hour[hour], cells, found[hour, filled], np.zeros(len(cells)))
 
 
-def _hours(records: Sequence[tuple[Hour, bytes]]) -> NDArray[np.int64]:
+def _hours(records: Sequence[tuple[Hour, bytes]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The first bins and the log hours of some hours' records."""
     hours = np.array([hour for hour, _ in records], dtype=np.int64).reshape(-1, 2)
-    return hours.T * [[BINS_PER_HOUR], [1]]
+    return hours[:, 0] * BINS_PER_HOUR, hours[:, 1]

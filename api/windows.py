@@ -1,6 +1,6 @@
 """Windows as documents: counts, honesty fields, metrics and confusion of each."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +67,7 @@ def window_items(
     labelled, predicted = counts["joined"] + counts["late"], counts["predictions"]
     label_rate = np.divide(labelled, predicted, out=np.full(len(rows), np.nan), where=predicted > 0)
     starts = windows.starts * BIN
-    columns: dict[str, Sequence[Any]] = {
+    columns: dict[str, Any] = {
         "start": _times(starts),
         "end": _times(starts + query.width),
         "version": [query.version] * len(rows),

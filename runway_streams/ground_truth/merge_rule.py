@@ -7,7 +7,7 @@ passes over a model's rows.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from schemas.metrics_record import Mark
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 View = Literal["merged", "speed", "batch"]
+NOTHING: Ints = np.zeros(0, dtype=np.int64)
 
 EXPECTED_FROM = 100
 """Predictions that closed hours must hold before they say which share of labels comes in the end."""
@@ -95,7 +96,7 @@ class Block(Keys):
     @classmethod
     def empty(cls, width: int) -> Self:
         """A block without rows."""
-        return cls(*np.zeros((2, 0), dtype=np.int64), np.zeros((0, width)))
+        return cls(NOTHING, NOTHING, np.zeros((0, width)))
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class Counts(Keys):
     @classmethod
     def empty(cls) -> Self:
         """Nothing counted."""
-        return cls(*np.zeros((3, 0), dtype=np.int64), *np.zeros((2, 0)))
+        return cls(NOTHING, NOTHING, NOTHING, np.zeros(0), np.zeros(0))
 
     def renumbered(self, numbers: Ints) -> Self:
         """The same counts, cell i of them as cell `numbers[i]`."""
@@ -135,8 +136,14 @@ class Layer:
 
     def where(self, choose: Callable[[Keys], Flags]) -> Self:
         """The rows of all columns that `choose` takes."""
-        parts = self.rows, self.late, self.confusion, self.histograms, self.partial
-        return type(self)(self.labels, self.families, *(part.where(choose(part)) for part in parts))
+        return replace(
+            self,
+            rows=self.rows.where(choose(self.rows)),
+            late=self.late.where(choose(self.late)),
+            confusion=self.confusion.where(choose(self.confusion)),
+            histograms=self.histograms.where(choose(self.histograms)),
+            partial=self.partial.where(choose(self.partial)),
+        )
 
     def between(self, start: int, end: int) -> Self:
         """The rows of bins [start, end)."""
@@ -209,17 +216,15 @@ class Tumbled:
 
     def renumbered(self, labels: tuple[str, ...], families: tuple[str, ...]) -> Self:
         """The same windows in the numbering of longer lists of labels and families."""
-        windows = self
+        windows, every = self, np.arange(len(self.starts))
         if labels != self.labels:
             place = _places(self.labels, labels)
-            cells = np.ix_(np.arange(len(self.starts)), place, place)
-            shape = len(self.starts), len(labels), len(labels)
-            confusion, late = _spread(self.confusion, cells, shape), _spread(self.late_confusion, cells, shape)
+            matrix, size = np.ix_(every, place, place), (len(labels), len(labels))
+            confusion, late = _spread(self.confusion, matrix, size), _spread(self.late_confusion, matrix, size)
             windows = replace(windows, labels=labels, confusion=confusion, late_confusion=late)
         if families != self.families:
-            cells = np.ix_(np.arange(len(self.starts)), family_cells(self.families, families))
-            shape = len(self.starts), sum(map(family_size, families))
-            histograms, late = _spread(self.histograms, cells, shape), _spread(self.late_histograms, cells, shape)
+            cells, width = np.ix_(every, family_cells(self.families, families)), (sum(map(family_size, families)),)
+            histograms, late = _spread(self.histograms, cells, width), _spread(self.late_histograms, cells, width)
             windows = replace(windows, families=families, histograms=histograms, late_histograms=late)
         return windows
 
@@ -228,7 +233,7 @@ def tumble(merged: Merged, start: int, end: int, width: int, extra: Iterable[int
     """Windows of `width` bins over bins [start, end), only those with rows, and those that start at `extra`."""
     speed, batch = layers = [layer.between(start, end) for layer in merged]
     filled = np.zeros((end - start + width - 1) // width, dtype=bool)
-    for bins in (*(rows.bin for layer in layers for rows in (layer.rows, layer.late)), np.array(list(extra), dtype=np.int64)):
+    for bins in [*(rows.bin for layer in layers for rows in (layer.rows, layer.late)), np.fromiter(extra, np.int64)]:
         filled[(bins - start) // width] = True
     count = int(np.count_nonzero(filled))
     place = np.where(filled, np.cumsum(filled) - 1, count)  # what lies in no window goes behind the last, and is cut off
@@ -274,9 +279,9 @@ def tumble(merged: Merged, start: int, end: int, width: int, extra: Iterable[int
     )
 
 
-PARALLEL = ("starts", "on_time", "late", "confusion", "late_confusion", "histograms", "late_histograms",
-            "speed", "batch", "partial")  # fmt: skip
-"""The arrays of `Tumbled` that have a row for each window."""
+ADDED = ("confusion", "late_confusion", "histograms", "late_histograms", "speed", "batch")
+PARALLEL = ("starts", "on_time", "late", *ADDED, "partial")
+"""The arrays of `Tumbled` that have a row for each window, and those of them that add up."""
 
 
 def concat_windows(parts: Sequence[Tumbled]) -> Tumbled:
@@ -284,12 +289,13 @@ def concat_windows(parts: Sequence[Tumbled]) -> Tumbled:
     labels = tuple(sorted({label for part in parts for label in part.labels}))
     families = tuple(sorted({name for part in parts for name in part.families}))
     parts = [part.renumbered(labels, families) for part in parts]
-    return replace(parts[0], **{name: np.concatenate([getattr(part, name) for part in parts]) for name in PARALLEL})
+    arrays: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in PARALLEL}
+    return replace(parts[0], **arrays)
 
 
 def whole_range(windows: Tumbled) -> Tumbled:
     """All windows as one."""
-    added = {name: getattr(windows, name).sum(axis=0, keepdims=True) for name in PARALLEL[3:-1]}
+    added: dict[str, Any] = {name: getattr(windows, name).sum(axis=0, keepdims=True) for name in ADDED}
     return replace(
         windows,
         starts=windows.starts[:1] if len(windows.starts) else np.zeros(1, dtype=np.int64),
@@ -328,15 +334,15 @@ def family_cells(families: Sequence[str], among: Sequence[str]) -> Ints:
     """
     firsts = first_cells(among)
     cells = [firsts[name] + np.arange(family_size(name)) for name in families]
-    return np.concatenate([np.zeros(0, dtype=np.int64), *cells])
+    return np.concatenate([NOTHING, *cells])
 
 
 def _places(names: Sequence[str], among: Sequence[str]) -> Ints:
     return np.array([among.index(name) for name in names], dtype=np.int64)
 
 
-def _spread(counts: NDArray, cells: tuple[Ints, ...], shape: tuple[int, ...]) -> NDArray:
-    wider = np.zeros(shape)
+def _spread(counts: NDArray, cells: tuple[Ints, ...], size: tuple[int, ...]) -> NDArray:
+    wider = np.zeros((len(counts), *size))
     wider[cells] = counts
     return wider
 
