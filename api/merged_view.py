@@ -18,7 +18,6 @@ from runway_streams.background import Background
 from runway_streams.errors import RunwayError
 from runway_streams.ground_truth.merge_rule import (
     Block,
-    Chooser,
     Layer,
     Merged,
     Ownership,
@@ -145,7 +144,7 @@ class MergedView:
     def speed_share(self, query: Query) -> Layer:
         """The rows that the batch does not own, in a query's range."""
         layer = self._speed_layer(query.model, query.segment, query.start, query.end, query.version)
-        return layer.where(Chooser(owned=(self.ownership(), False)))
+        return layer.owned(self.ownership(), by_batch=False)
 
     def closed_before(self, view: View) -> int | None:
         """The first log hour that can still get a label: by the batch's cutoff where there is one, so that it stays the
@@ -163,7 +162,7 @@ class MergedView:
         batch = Layer()
         if self.batch.view is not None and view != "speed":
             batch = label_layer(self.batch.view, model, segment, start, end, version)
-        return [layer.on_time.rows for layer in merge_layers(speed, batch, self.ownership(), view)]
+        return [layer.rows for layer in merge_layers(speed, batch, self.ownership(), view)]
 
     def problems(self) -> list[str]:
         """Sentences about what is not there."""
@@ -171,13 +170,7 @@ class MergedView:
         return found + ([self.batch.problem] if self.batch.problem else [])
 
     def _speed_layer(self, model: str, segment: Segment, start: int, end: int, version: str | None) -> Layer:
-        layer = self.speed.store.layer(model, segment)
-        number = None
-        if version is not None:
-            if version not in layer.versions:
-                return Layer()
-            number = layer.versions.index(version)
-        return layer.where(Chooser(number, (start // BIN, -(-end // BIN))))
+        return self.speed.store.layer(model, segment, version).between(start // BIN, -(-end // BIN))
 
     def _with_speed(self, model: str, versions: set[str], batch: ModelSeen | None) -> ModelSeen:
         hours = self.speed.store.event_hours(model)

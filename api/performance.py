@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+import msgspec
 import numpy as np
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -22,7 +22,6 @@ from runway_streams.ground_truth.merge_rule import (
     concat_windows,
     expected_label_rate,
     gap_hours,
-    relabelled,
     tumble,
     whole_range,
 )
@@ -40,7 +39,7 @@ async def get_performance(request: Request) -> Response:
     now = state.now()
     query = parse_query(request.path_params["model_id"], request.query_params.multi_items(), now)
     document = answer(state.view, query, now, state.settled)
-    return Response(orjson.dumps(document), media_type="application/json")
+    return Response(msgspec.json.encode(document), media_type="application/json")
 
 
 def answer(view: MergedView, query: Query, now: int, settled: SettledDays | None = None) -> dict[str, Any]:
@@ -51,10 +50,15 @@ def answer(view: MergedView, query: Query, now: int, settled: SettledDays | None
     as_of, gaps = view.as_of(), _gaps(view, query)
     horizon, rate = _horizon(as_of, query.view), _expected(view, query, seen)
     days = None if settled is None or gaps else _Days.of(view, query, horizon, settled)
-    live = [_tumble(view, query, *edge, gaps) for edge in (days.edges if days else [(query.start, query.end)])]
-    whole = whole_range(concat_windows([*live, *([days.total] if days else [])]))
+    edges = [_tumble(view, query, *edge, gaps) for edge in (days.edges if days else [(query.start, query.end)])]
+    whole = whole_range(concat_windows([*edges, *([days.total] if days else [])]))
     reading = read(view, query, whole, now, seen.task)
-    total = window_items(whole, reading, query, horizon, rate)[0]
+    asked = concat_windows([*edges, whole])
+    items: list[Any] = window_items(asked, reading, query, horizon, rate, set(_gap_windows(gaps, query)))
+    total = items.pop()
+    if days and (fragment := days.items(reading, horizon, rate)):
+        # Many objects as one: between two others it reads as if they stood in the list one by one.
+        items.insert(len(edges[0].starts) if days.follow_an_edge else 0, msgspec.Raw(fragment))
     lost = ["gap"] if gaps else []
     start, end = format_time(query.start), format_time(query.end)
     return {
@@ -72,8 +76,8 @@ def answer(view: MergedView, query: Query, now: int, settled: SettledDays | None
         "expected_label_rate": rate,
         "expected_label_rate_reason": None if rate is not None else "fewer than 100 predictions in closed hours",
         "degraded": view.unavailable() + lost,
-        "items": _items(live, days, reading, query, horizon, rate, gaps),
-        "totals": total | {"start": start, "end": end, "incomplete": horizon < query.end, "degraded": lost},
+        "items": items,
+        "totals": msgspec.structs.replace(total, start=start, end=end, incomplete=horizon < query.end, degraded=lost),
         "next_cursor": None,
     }
 
@@ -95,8 +99,14 @@ class _Days:
 
     @property
     def edges(self) -> list[tuple[int, int]]:
-        """The ranges before and after the days."""
-        return [(self._query.start, self._days[0]), (self._days[1], self._query.end)]
+        """The ranges before and after the days, as far as there are any."""
+        edges = [(self._query.start, self._days[0]), (self._days[1], self._query.end)]
+        return [(start, end) for start, end in edges if start < end]
+
+    @property
+    def follow_an_edge(self) -> bool:
+        """Whether there is a range before the days."""
+        return self._query.start < self._days[0]
 
     @cached_property
     def windows(self) -> Tumbled:
@@ -113,37 +123,10 @@ class _Days:
         kept = self._kept
         if kept and (kept.reading, kept.rate) == (reading, rate):
             return kept.items
-        made = _live_items(self.windows, reading, self._query, horizon, rate, [])
-        text = orjson.dumps(made)[1:-1]
+        windows = self.windows.renumbered(reading.labels, self.windows.families)
+        text = msgspec.json.encode(window_items(windows, reading, self._query, horizon, rate))[1:-1]
         self._settled.keep(self._key, self.total, reading, rate, text)
         return text
-
-
-def _items(
-    live: Sequence[Tumbled],
-    days: _Days | None,
-    reading: Reading,
-    query: Query,
-    horizon: int,
-    rate: float | None,
-    gaps: Sequence[int],
-) -> list[Any]:
-    parts: list[list[Any]] = [_live_items(windows, reading, query, horizon, rate, gaps) for windows in live]
-    fragment = days.items(reading, horizon, rate) if days else b""
-    if fragment:
-        # One fragment of many objects: between two others it reads as if they stood in the list one by one.
-        parts.insert(1, [orjson.Fragment(fragment)])
-    return [item for part in parts for item in part]
-
-
-def _live_items(
-    windows: Tumbled, reading: Reading, query: Query, horizon: int, rate: float | None, gaps: Sequence[int]
-) -> list[dict[str, Any]]:
-    items = window_items(relabelled(windows, reading.labels), reading, query, horizon, rate)
-    lost = set(_gap_windows(gaps, query))
-    for item, first in zip(items, windows.starts.tolist(), strict=True):
-        item["degraded"] = ["gap"] if first in lost else []
-    return items
 
 
 def _tumble(view: MergedView, query: Query, start: int, end: int, gaps: Sequence[int]) -> Tumbled:

@@ -67,7 +67,7 @@ def settled_range(query: Query, speed: Layer, horizon: int) -> tuple[int, int] |
     """
     if query.view == "speed" or query.width > DAY:
         return None
-    rows = speed.on_time.rows.bin
+    rows = speed.rows.bin
     limit = min(query.end, horizon, int(rows.min()) * BIN if len(rows) else query.end)
     start, end = -(-query.start // DAY) * DAY, limit // DAY * DAY
     return (start, end) if start < end else None

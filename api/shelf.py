@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from runway_streams.ground_truth import slim
 from runway_streams.ground_truth.merge_rule import family_size
-from runway_streams.ground_truth.records import cells_of, family_names, read_slim
+from runway_streams.ground_truth.records import Confusion, cells_of, family_names, read_slim
 from runway_streams.ground_truth.times import BINS_PER_HOUR
 
 HEADER = Struct("<BHI")
@@ -30,6 +30,7 @@ SLIM_COUNTS = np.tile([name in COUNTED for name in slim.FIELDS], BINS_PER_HOUR)
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Cells = NDArray[np.float64]
+NO_PAIRS: Ints = np.zeros((0, 4), dtype=np.int64)
 
 
 class Names:
@@ -57,10 +58,9 @@ class Names:
 
 
 class Slims(NamedTuple):
-    """Slim records by group (an hour): rows (groups x 12, WIDTH), confusion (group, bin, predicted, actual, count), and
-    which groups are partial."""
+    """n slim records: rows (n, 12, WIDTH), confusion (record, bin, predicted, actual, count), and which are partial."""
 
-    rows: slim.Rows
+    rows: NDArray[np.float64]
     confusion: Ints
     partial: Flags
 
@@ -69,11 +69,8 @@ def shelve_slim(record: bytes, names: Names) -> bytes:
     """A slim record as it is kept."""
     found = read_slim(record)
     filled = np.unpackbits(np.frombuffer(found.mask, np.uint8), count=len(SLIM_COUNTS)).astype(bool)
-    cells = np.zeros(len(SLIM_COUNTS))
-    cells[filled] = np.frombuffer(found.values, "<f8")
-    label = names.label
-    pairs = [(bin, label(predicted), label(actual), count) for bin, predicted, actual, count in found.confusion]
-    return _shelve(cells, SLIM_COUNTS, np.array(pairs, dtype=np.int64).reshape(-1, 4), found.partial)
+    pairs = np.array(_numbered(found.confusion, names), dtype=np.int64).reshape(-1, 4)
+    return _shelve(filled, np.frombuffer(found.values, "<f8"), SLIM_COUNTS, pairs, found.partial)
 
 
 def shelve_full(record: bytes, names: Names) -> bytes:
@@ -83,36 +80,35 @@ def shelve_full(record: bytes, names: Names) -> bytes:
     cells = np.zeros(len(names.counts))
     for name, (places, values) in parts.items():
         cells[firsts[name] + places] = values
-    return _shelve(cells, names.counts, np.zeros((0, 4), dtype=np.int64), False)
+    return _shelve_cells(cells, names.counts, NO_PAIRS, False)
 
 
-def read_slims(records: Sequence[bytes], groups: Ints, count: int) -> Slims:
-    """Adds records up, group by group; `groups` ascend."""
+def read_slims(records: Sequence[bytes]) -> Slims:
+    """What is in some slim records."""
     heads = [HEADER.unpack_from(record) for record in records]
-    cells = _read_cells(records, heads, SLIM_COUNTS)
-    partial = np.zeros(count, dtype=bool)
-    partial[groups[[bool(flags & PARTIAL) for flags, _, _ in heads]]] = True
-    return Slims(_merge(cells, groups, count), _read_pairs(records, heads, groups), partial)
+    rows = _read_cells(records, heads, SLIM_COUNTS).reshape(-1, BINS_PER_HOUR, slim.WIDTH)
+    partial = np.array([bool(flags & PARTIAL) for flags, _, _ in heads], dtype=bool)
+    return Slims(rows, _read_pairs(records, heads), partial)
 
 
-def read_fulls(records: Sequence[bytes], groups: Ints, count: int, names: Names) -> Cells:
-    """Adds records up, group by group: (count, all cells of `names`); `groups` ascend. Bins do not depend on a layout."""
+def read_fulls(records: Sequence[bytes], names: Names) -> Cells:
+    """The histograms of some full records: (n, all cells of `names`). Bins do not depend on a layout."""
     if not len(records) or not len(names.counts):  # a regression's histograms may hold nothing that answers need
-        return np.zeros((count, len(names.counts)))
-    cells = _read_cells(records, [HEADER.unpack_from(record) for record in records], names.counts)
-    return _add(cells, groups, count)
+        return np.zeros((len(records), len(names.counts)))
+    return _read_cells(records, [HEADER.unpack_from(record) for record in records], names.counts)
 
 
 def sum_slims(records: Sequence[bytes]) -> bytes:
     """One record of several."""
-    whole = read_slims(records, np.zeros(len(records), dtype=np.int64), 1)
-    return _shelve(whole.rows.ravel(), SLIM_COUNTS, whole.confusion[:, 1:], bool(whole.partial[0]))
+    found = read_slims(records)
+    return _shelve_cells(
+        _merge(found.rows).ravel(), SLIM_COUNTS, _add_pairs(found.confusion[:, 1:]), bool(found.partial.any())
+    )
 
 
 def sum_fulls(records: Sequence[bytes], names: Names) -> bytes:
     """One record of several."""
-    whole = read_fulls(records, np.zeros(len(records), dtype=np.int64), 1, names)[0]
-    return _shelve(whole, names.counts, np.zeros((0, 4), dtype=np.int64), False)
+    return _shelve_cells(read_fulls(records, names).sum(axis=0), names.counts, NO_PAIRS, False)
 
 
 def is_quality(family: str) -> bool:
@@ -120,34 +116,39 @@ def is_quality(family: str) -> bool:
     return family in ("score_class", "calibration") or family.startswith("class:")
 
 
-def _shelve(cells: Cells, counts: Flags, pairs: Ints, partial: bool) -> bytes:
+def _numbered(confusion: Confusion, names: Names) -> list[tuple[int, int, int, int]]:
+    number = names.labels
+    try:
+        return [(bin, number[predicted], number[actual], count) for bin, predicted, actual, count in confusion]
+    except KeyError:  # once for each new label; a call for every pair would cost more than all the rest of a record
+        for _, predicted, actual, _ in confusion:
+            names.label(predicted)
+            names.label(actual)
+        return _numbered(confusion, names)
+
+
+def _shelve_cells(cells: Cells, counts: Flags, pairs: Ints, partial: bool) -> bytes:
     filled = cells != 0
-    mask = np.packbits(filled).tobytes()
-    whole = cells[filled & counts]
-    wide = bool((whole > NARROW_MAX).any() or (pairs[:, 3] > NARROW_MAX).any() or (pairs[:, 1:3] > 255).any())
-    values = whole.astype("<f8" if wide else "<u2").tobytes() + cells[filled & ~counts].astype("<f8").tobytes()
-    rows = np.zeros(len(pairs), dtype=WIDE_PAIR if wide else NARROW_PAIR)
+    return _shelve(filled, cells[filled], counts, pairs, partial)
+
+
+def _shelve(filled: Flags, values: Cells, counts: Flags, pairs: Ints, partial: bool) -> bytes:
+    """A record of the cells that are `filled`, with their values."""
+    mask, counted = np.packbits(filled).tobytes(), counts[filled]
+    whole = values[counted]
+    wide = bool(max(whole.max(initial=0), pairs[:, 3].max(initial=0)) > NARROW_MAX or pairs[:, 1:3].max(initial=0) > 255)
+    packed = whole.astype("<f8" if wide else "<u2").tobytes() + values[~counted].astype("<f8").tobytes()
+    rows = np.empty(len(pairs), dtype=WIDE_PAIR if wide else NARROW_PAIR)
     for number, name in enumerate(WIDE_PAIR.names or ()):
         rows[name] = pairs[:, number]
-    return HEADER.pack(PARTIAL * partial + WIDE * wide, len(mask), len(values)) + mask + values + rows.tobytes()
+    return HEADER.pack(PARTIAL * partial + WIDE * wide, len(mask), len(packed)) + mask + packed + rows.tobytes()
 
 
-def _merge(cells: Cells, groups: Ints, count: int) -> slim.Rows:
-    """The rows of each group's twelve bins."""
-    rows = cells.reshape(-1, slim.WIDTH)
-    if not rows[:, slim.INDEX["errors"]].any():
-        return _add(cells, groups, count).reshape(-1, slim.WIDTH)  # without moments, merging is adding: ten times faster
-    bins = (groups[:, np.newaxis] * BINS_PER_HOUR + np.arange(BINS_PER_HOUR)).ravel()
-    some = rows.any(axis=1)
-    return slim.merge(rows[some], bins[some], count * BINS_PER_HOUR)
-
-
-def _add(cells: Cells, groups: Ints, count: int) -> Cells:
-    added = np.zeros((count, cells.shape[1]))
-    if len(cells):
-        starts = np.flatnonzero(np.concatenate([[True], groups[1:] != groups[:-1]]))
-        added[groups[starts]] = np.add.reduceat(cells, starts, axis=0)
-    return added
+def _merge(rows: NDArray[np.float64]) -> slim.Rows:
+    """The twelve bins of several hours' rows (n, 12, WIDTH)."""
+    if not rows[:, :, slim.INDEX["errors"]].any():
+        return rows.sum(axis=0)  # without moments, merging is adding: ten times faster
+    return slim.merge(rows.reshape(-1, slim.WIDTH), np.tile(np.arange(BINS_PER_HOUR), len(rows)), BINS_PER_HOUR)
 
 
 def _read_cells(records: Sequence[bytes], heads: Sequence[tuple[int, int, int]], counts: Flags) -> Cells:
@@ -185,25 +186,23 @@ def _read_alike(
     return cells
 
 
-def _read_pairs(records: Sequence[bytes], heads: Sequence[tuple[int, int, int]], groups: Ints) -> Ints:
+def _read_pairs(records: Sequence[bytes], heads: Sequence[tuple[int, int, int]]) -> Ints:
     parts = [np.zeros((0, 5), dtype=np.int64)]
     for wide, kind in ((False, NARROW_PAIR), (True, WIDE_PAIR)):
         chosen = [i for i, (flags, _, _) in enumerate(heads) if bool(flags & WIDE) == wide]
         rest = [records[i][HEADER.size + heads[i][1] + heads[i][2] :] for i in chosen]
         rows = np.frombuffer(b"".join(rest), kind)
-        whose = np.repeat(groups[chosen], [len(part) // kind.itemsize for part in rest])
+        whose = np.repeat(np.array(chosen, dtype=np.int64), [len(part) // kind.itemsize for part in rest])
         parts.append(np.stack([whose, *(rows[name].astype(np.int64) for name in kind.names or ())], axis=1))
-    return _add_pairs(np.concatenate(parts))
+    return np.concatenate(parts)
 
 
 def _add_pairs(pairs: Ints) -> Ints:
-    """Counts of (group, bin, predicted, actual), each once."""
+    """Counts of (bin, predicted, actual), each once."""
     if not len(pairs):
         return pairs
-    labels = int(pairs[:, 2:4].max()) + 1
-    cells = ((pairs[:, 0] * BINS_PER_HOUR + pairs[:, 1]) * labels + pairs[:, 2]) * labels + pairs[:, 3]
+    labels = int(pairs[:, 1:3].max()) + 1
+    cells = (pairs[:, 0] * labels + pairs[:, 1]) * labels + pairs[:, 2]
     distinct, place = np.unique(cells, return_inverse=True)
-    counts = np.bincount(place, pairs[:, 4]).astype(np.int64)
     rest, actual = np.divmod(distinct, labels)
-    rest, predicted = np.divmod(rest, labels)
-    return np.stack([*np.divmod(rest, BINS_PER_HOUR), predicted, actual, counts], axis=1)
+    return np.stack([*np.divmod(rest, labels), actual, np.bincount(place, pairs[:, 3]).astype(np.int64)], axis=1)

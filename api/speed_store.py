@@ -2,43 +2,47 @@
 
 Bound: 1,000 models x 48 h x 16 partitions stay within 1 GiB, because
 - records are shelved (`api.shelf`) in a quarter of their size, without the histograms that no answer needs;
-- `tidy` adds the partitions of a closed hour up into one record;
+- `tidy` leaves of a closed hour the sum of its partitions, one record;
 - log hours older than `KEEP_HOURS` that the batch owns are dropped. A batch that is days late costs one summed record an
   hour.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from api.shelf import Names, read_fulls, read_slims, shelve_full, shelve_slim, sum_fulls, sum_slims
-from runway_streams.ground_truth.merge_rule import Block, Layer, Share, family_size
+from runway_streams.ground_truth.merge_rule import Block, Counts, Layer, family_cells
 from runway_streams.ground_truth.records import Key, parse_key, unpack_mark
 from runway_streams.ground_truth.times import BINS_PER_HOUR, HOUR
 from schemas.metrics_record import Mark
 
 KEEP_HOURS = 48
 LAYERS = 128
-"""Models and segments whose layer is remembered until it changes, some 300 KB each for two days."""
+"""Models, segments and versions whose layer is remembered until it changes, some 300 KB each for two days."""
 SUMMED = -1
-"""The place of a closed hour's sum among the partitions' records."""
+"""The place of an hour's sum among the partitions' records."""
 
 Segment = tuple[str, str]
 Hour = tuple[int, int]
 """(event hour, log hour)"""
+Place = int | tuple[int, str]
+"""A partition, or (partition, layout) of histograms."""
+Records = dict[Hour, dict[Place, bytes]]
+"""Shelved records by hour and place. The sum of an hour lies beside them until one changes: it is read hundreds of times."""
 TOTAL: Segment = ("", "")
 
 
 @dataclass(slots=True)
 class Series:
-    """One model, version and segment: shelved records by hour and, below it, by partition, or (partition, layout)."""
+    """One model, version and segment."""
 
-    slim: dict[Hour, dict[int, bytes]] = field(default_factory=dict)
-    full: dict[Hour, dict[tuple[int, str], bytes]] = field(default_factory=dict)
+    slim: Records = field(default_factory=dict)
+    full: Records = field(default_factory=dict)
 
 
 class SpeedStore:
@@ -49,7 +53,7 @@ class SpeedStore:
         self.ignored = 0
         self._series: dict[str, dict[Segment, dict[str, Series]]] = {}
         self._names: dict[str, Names] = defaultdict(Names)
-        self._layers: dict[tuple[str, Segment], Layer] = {}
+        self._layers: dict[tuple[str, Segment, str | None], Layer] = {}
         self._places: dict[tuple[int, str], tuple[int, str]] = {}  # one object for all hours, not one each
         self._closed_before = 0
         self._owned_before = 0
@@ -83,24 +87,19 @@ class SpeedStore:
         hours = [hour for series in self._totals(model) for hour, _ in series.slim]
         return (min(hours), max(hours)) if hours else None
 
-    def layer(self, model: str, segment: Segment = TOTAL) -> Layer:
-        """One model and segment as the merge rule takes it."""
-        found = self._layers.get((model, segment))
+    def layer(self, model: str, segment: Segment = TOTAL, version: str | None = None) -> Layer:
+        """One model and segment as the merge rule takes it, of one version or all."""
+        found = self._layers.get((model, segment, version))
         if found is None:
             if len(self._layers) >= LAYERS:
                 self._layers.clear()
-            found = self._layers[model, segment] = self._make_layer(model, segment)
+            found = self._layers[model, segment, version] = self._make_layer(model, segment, version)
         return found
 
-    def _make_layer(self, model: str, segment: Segment) -> Layer:
+    def _make_layer(self, model: str, segment: Segment, version: str | None) -> Layer:
         every = self._series.get(model, {}).get(segment, {})
-        versions = tuple(sorted(every))
-        hours = [(number, hour) for number, version in enumerate(versions) for hour in every[version].slim]
-        if not hours:
-            return Layer(versions)
-        slims = [every[versions[number]].slim[hour].values() for number, hour in hours]
-        fulls = [every[versions[number]].full.get(hour, {}).values() for number, hour in hours]
-        return _layer(versions, hours, slims, fulls, self._names[model])
+        chosen = [series for name, series in every.items() if version in (None, name)]
+        return _layer(chosen, self._names[model]) if chosen else Layer()
 
     def tidy(self, now: int, owned_before: int | None) -> Iterator[None]:
         """Adds up and drops; yields now and then, for others that share the thread. `now` is in ms."""
@@ -108,8 +107,8 @@ class SpeedStore:
         self._owned_before = min(owned_before or 0, now // HOUR - KEEP_HOURS)
         for model, segments in list(self._series.items()):
             for series in [series for every in segments.values() for series in every.values()]:
-                self._tidy_series(series, self._names[model])
-                yield
+                yield from self._tidy_records(series.slim, sum_slims)
+                yield from self._tidy_records(series.full, partial(sum_fulls, names=self._names[model]))
         self._layers.clear()
         self._forget_empty()
 
@@ -143,7 +142,8 @@ class SpeedStore:
         series = every.get(key.version)
         if series is None:
             series = every[key.version] = Series()
-        self._layers.pop((key.model, segment), None)
+        for version in (None, key.version):
+            self._layers.pop((key.model, segment, version), None)
         names = self._names[key.model]
         if key.kind == "slim":
             _put(series.slim, hour, partition, value and shelve_slim(value, names))
@@ -151,16 +151,18 @@ class SpeedStore:
             place = (partition, key.digest)
             _put(series.full, hour, self._places.setdefault(place, place), value and shelve_full(value, names))
 
-    def _tidy_series(self, series: Series, names: Names) -> None:
-        for tier in (series.slim, series.full):
-            for hour in [hour for hour in tier if self._is_dropped(hour[1])]:
-                del tier[hour]
-        for hour, records in series.slim.items():
-            if hour[1] < self._closed_before and SUMMED not in records:
-                series.slim[hour] = {SUMMED: sum_slims(list(records.values()))}
-        for hour, parts in series.full.items():
-            if hour[1] < self._closed_before and (SUMMED, "") not in parts:
-                series.full[hour] = {(SUMMED, ""): sum_fulls(list(parts.values()), names)}
+    def _tidy_records(self, records: Records, add: Callable[[list[bytes]], bytes]) -> Iterator[None]:
+        for hour in [hour for hour in records if self._is_dropped(hour[1])]:
+            del records[hour]
+        for hour, places in list(records.items()):
+            if len(places) > 1:
+                is_new = SUMMED not in places
+                whole = _sum(places, add)  # now, so that no answer waits for it
+                if hour[1] < self._closed_before:
+                    records[hour] = {SUMMED: whole}
+                if is_new:
+                    yield
+        yield
 
     def _forget_empty(self) -> None:
         for model, segments in list(self._series.items()):
@@ -174,38 +176,59 @@ class SpeedStore:
                 del self._names[model]
 
 
-def _put(records: dict, hour: Hour, place: object, value: bytes | None) -> None:
+def _put(records: Records, hour: Hour, place: Place, value: bytes | None) -> None:
+    places = records.setdefault(hour, {})
+    places.pop(SUMMED, None)
     if value is not None:
-        records.setdefault(hour, {})[place] = value
-    elif hour in records:
-        records[hour].pop(place, None)
-        if not records[hour]:
-            del records[hour]
+        places[place] = value
+    else:
+        places.pop(place, None)
+    if not places:
+        del records[hour]
 
 
-def _layer(
-    versions: tuple[str, ...], hours: Sequence[tuple[int, Hour]], slims: Sequence, fulls: Sequence, names: Names
-) -> Layer:
-    """All hours of a model and segment; `slims` and `fulls` are each hour's records."""
-    number = np.array([version for version, _ in hours], dtype=np.int64)
-    first = np.array([event for _, (event, _) in hours], dtype=np.int64) * BINS_PER_HOUR
-    log_hour = np.array([log for _, (_, log) in hours], dtype=np.int64)
+def _sum(places: dict[Place, bytes], add: Callable[[list[bytes]], bytes]) -> bytes:
+    """An hour's records as one, kept with them."""
+    if len(places) == 1:
+        return next(iter(places.values()))
+    if SUMMED not in places:
+        places[SUMMED] = add(list(places.values()))
+    return places[SUMMED]
 
-    def block(at: NDArray, bins: NDArray | int, values: NDArray) -> Block:
-        return Block(number[at], first[at] + bins, log_hour[at], values)
 
-    places = np.arange(len(hours))
-    found = read_slims(list(chain(*slims)), np.repeat(places, [len(records) for records in slims]), len(hours))
-    at, bins = np.divmod(np.flatnonzero(found.rows.any(axis=1)), BINS_PER_HOUR)
-    rows = block(at, bins, found.rows[at * BINS_PER_HOUR + bins])
-    confusion = block(found.confusion[:, 0], found.confusion[:, 1], found.confusion[:, 2:].astype(np.float64))
-    cells = read_fulls(list(chain(*fulls)), np.repeat(places, [len(records) for records in fulls]), len(hours), names)
-    histograms = {}
-    for name, start in names.families.items():
-        family = cells[:, start : start + family_size(name)]
-        at, filled = np.nonzero(family)
-        if len(at):
-            histograms[name] = block(at, 0, np.stack([filled, family[at, filled]], axis=1))
+def _layer(chosen: Sequence[Series], names: Names) -> Layer:
+    """Some versions of a model and segment together."""
+    slims = [(hour, _sum(places, sum_slims)) for series in chosen for hour, places in series.slim.items()]
+    add_fulls = partial(sum_fulls, names=names)
+    fulls = [(hour, _sum(places, add_fulls)) for series in chosen for hour, places in series.full.items()]
+    rows, confusion, flagged = _slim_columns(slims, len(names.labels))
+    histograms = _full_columns(fulls, names)
+    families = tuple(sorted(names.families))
+    return Layer(tuple(names.labels), families, rows, confusion=confusion, histograms=histograms, partial=flagged)
+
+
+def _slim_columns(slims: Sequence[tuple[Hour, bytes]], labels: int) -> tuple[Block, Counts, Block]:
+    """Slim rows, confusion counts, and the hours that are partial."""
+    first, log_hour = _hours(slims)
+    found = read_slims([record for _, record in slims])
+    at, bins = np.nonzero(found.rows.any(axis=2))
+    rows = Block(first[at] + bins, log_hour[at], found.rows[at, bins])
+    hour, bin, predicted, actual, count = found.confusion.T
+    confusion = Counts(first[hour] + bin, log_hour[hour], predicted * labels + actual, count, np.zeros(len(count)))
     flagged = np.flatnonzero(found.partial)
-    share = Share(rows, confusion, histograms)
-    return Layer(versions, tuple(names.labels), share, Share(), block(flagged, 0, np.zeros((len(flagged), 0))))
+    return rows, confusion, Block(first[flagged], log_hour[flagged], np.zeros((len(flagged), 0)))
+
+
+def _full_columns(fulls: Sequence[tuple[Hour, bytes]], names: Names) -> Counts:
+    """Counts by histogram cell."""
+    first, log_hour = _hours(fulls)
+    found = read_fulls([record for _, record in fulls], names)
+    hour, filled = np.nonzero(found)
+    cells = family_cells(tuple(names.families), sorted(names.families))[filled]
+    return Counts(first[hour], log_hour[hour], cells, found[hour, filled], np.zeros(len(cells)))
+
+
+def _hours(records: Sequence[tuple[Hour, bytes]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The first bins and the log hours of some hours' records."""
+    hours = np.array([hour for hour, _ in records], dtype=np.int64).reshape(-1, 2)
+    return hours[:, 0] * BINS_PER_HOUR, hours[:, 1]

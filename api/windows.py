@@ -1,14 +1,16 @@
 """Windows as documents: counts, honesty fields, metrics and confusion of each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from api.query import Query
-from runway_streams.ground_truth.merge_rule import Tumbled
-from runway_streams.ground_truth.performance import FINER, Windows, metrics_of, outcomes, rows_of
+from runway_streams.ground_truth.merge_rule import Tumbled, family_size, first_cells
+from runway_streams.ground_truth.performance import FINER, Metrics, Windows, metrics_of, outcomes, rows_of
 from runway_streams.ground_truth.slim import INDEX
 from runway_streams.ground_truth.times import BIN
 
@@ -23,73 +25,91 @@ class Reading:
     labels: tuple[str, ...]
 
 
-def window_items(windows: Tumbled, reading: Reading, query: Query, horizon: int, rate: float | None) -> list[dict[str, Any]]:
-    """One document a window, without `degraded`."""
-    count = len(windows.starts)
+class Confusion(msgspec.Struct, gc=False):
+    """Rows of the matrix are actual labels, columns predicted ones, as scikit-learn has it."""
+
+    labels: tuple[str, ...]
+    matrix: list[list[int]]
+
+
+class Item(msgspec.Struct, gc=False):
+    """What an answer says of a window."""
+
+    start: str
+    end: str
+    version: str | None
+    source: str | None
+    predictions: int
+    joined: int
+    late: int
+    early: int
+    label_rate: float | None
+    label_completeness: float | None
+    metrics: Metrics
+    partial: bool
+    incomplete: bool
+    degraded: list[str]
+    confusion: Confusion | UnsetType = UNSET
+    tp: int | UnsetType = UNSET
+    fp: int | UnsetType = UNSET
+    fn: int | UnsetType = UNSET
+    tn: int | UnsetType = UNSET
+    joined_metrics: Metrics | UnsetType = UNSET
+
+
+def window_items(
+    windows: Tumbled, reading: Reading, query: Query, horizon: int, rate: float | None, lost: Collection[int] = ()
+) -> list[Item]:
+    """An item a window; those that start in `lost` (bins) have a gap."""
     rows = windows.rows
+    both = _windows(windows, rows, query, reading, late=True)
     counts = {name: rows[:, INDEX[name]] for name in ("predictions", "joined", "late", "early")}
-    labelled = counts["joined"] + counts["late"]
-    label_rate = np.divide(labelled, counts["predictions"], out=np.zeros(count), where=counts["predictions"] > 0)
+    labelled, predicted = counts["joined"] + counts["late"], counts["predictions"]
+    label_rate = np.divide(labelled, predicted, out=np.full(len(rows), np.nan), where=predicted > 0)
     starts = windows.starts * BIN
-    complete = [None] * count if not rate else np.minimum(label_rate / rate, 1).tolist()
-    known = (counts["predictions"] > 0).tolist()
-    columns: dict[str, Sequence[Any]] = {
+    columns: dict[str, Any] = {
         "start": _times(starts),
         "end": _times(starts + query.width),
-        "version": [query.version] * count,
+        "version": [query.version] * len(rows),
         "source": _sources(windows),
         **{name: column.astype(np.int64).tolist() for name, column in counts.items()},
-        "label_rate": [value if some else None for value, some in zip(label_rate.tolist(), known, strict=True)],
-        "label_completeness": [value if some else None for value, some in zip(complete, known, strict=True)],
-        "metrics": metrics_of(_windows(windows, rows, query, reading, late=True), reading.task, reading.positive),
+        "label_rate": label_rate.tolist(),  # what is not a number is null in JSON
+        "label_completeness": (np.minimum(label_rate / rate, 1) if rate else np.full(len(rows), np.nan)).tolist(),
+        "metrics": metrics_of(both, reading.task, reading.positive),
         "partial": windows.partial.tolist(),
         "incomplete": (starts + query.width > horizon).tolist(),
+        "degraded": [["gap"] if first in lost else [] for first in windows.starts.tolist()],
     }
-    items = rows_of(columns)
     if reading.task != "regression":
-        _add_confusion(items, windows, reading, query)
-    _add_joined(items, windows, reading, query)
-    return items
+        columns |= _confusion(both, reading)
+    return rows_of(Item, columns | _joined(windows, reading, query))
 
 
 def _windows(windows: Tumbled, rows: Any, query: Query, reading: Reading, *, late: bool) -> Windows:
     confusion = windows.confusion + windows.late_confusion if late else windows.confusion
     if not query.hourly:
         return Windows(rows, reading.labels, confusion, {}, FINER)
-    histograms = _added(windows.histograms, windows.late_histograms) if late else windows.histograms
-    return Windows(rows, reading.labels, confusion, histograms)
+    cells = windows.histograms + windows.late_histograms if late else windows.histograms
+    families = first_cells(windows.families).items()
+    return Windows(rows, reading.labels, confusion, {name: cells[:, i : i + family_size(name)] for name, i in families})
 
 
-def _added(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    names = first.keys() | second.keys()
-    return {
-        name: first[name] + second[name] if name in first and name in second else first.get(name, second.get(name))
-        for name in names
-    }
-
-
-def _add_confusion(items: list[dict[str, Any]], windows: Tumbled, reading: Reading, query: Query) -> None:
-    """Rows of the matrix are actual labels, columns predicted ones, as scikit-learn has it."""
-    both = windows.confusion + windows.late_confusion
-    labels = list(reading.labels)
-    for item, matrix in zip(items, both.transpose(0, 2, 1).astype(np.int64).tolist(), strict=True):
-        item["confusion"] = {"labels": labels, "matrix": matrix}
+def _confusion(both: Windows, reading: Reading) -> dict[str, list]:
+    matrices = both.confusion.transpose(0, 2, 1).astype(np.int64).tolist()
+    columns: dict[str, list] = {"confusion": [Confusion(reading.labels, matrix) for matrix in matrices]}
     if reading.task == "binary":
-        cells = outcomes(_windows(windows, windows.on_time, query, reading, late=True), reading.positive)
-        columns = [cell.astype(np.int64).tolist() for cell in cells]
-        for item, tp, fp, fn, tn in zip(items, *columns, strict=True):
-            item |= {"tp": tp, "fp": fp, "fn": fn, "tn": tn}
+        cells = outcomes(both, reading.positive)
+        columns |= zip(("tp", "fp", "fn", "tn"), (cell.astype(np.int64).tolist() for cell in cells), strict=True)
+    return columns
 
 
-def _add_joined(items: list[dict[str, Any]], windows: Tumbled, reading: Reading, query: Query) -> None:
+def _joined(windows: Tumbled, reading: Reading, query: Query) -> dict[str, list]:
     """The on-time pairs alone, where the batch has folded late ones in."""
     folded: Any = windows.late.any(axis=1) | windows.late_confusion.any(axis=(1, 2))
     if not folded.any():
-        return
+        return {}
     every = metrics_of(_windows(windows, windows.on_time, query, reading, late=False), reading.task, reading.positive)
-    for item, metrics, some in zip(items, every, folded.tolist(), strict=True):
-        if some:
-            item["joined_metrics"] = metrics
+    return {"joined_metrics": [metrics if some else UNSET for metrics, some in zip(every, folded.tolist(), strict=True)]}
 
 
 def _sources(windows: Tumbled) -> list[str | None]:

@@ -5,9 +5,9 @@ log hour, so the two shares are disjoint, however late the batch is. Pure: array
 passes over a model's rows.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from runway_streams.ground_truth import slim
 from runway_streams.ground_truth.full import CALIBRATION_BINS, CLASS_BINS, SCORE_BINS
 from runway_streams.ground_truth.slim import INDEX, WIDTH, Rows
-from runway_streams.ground_truth.times import BINS_PER_HOUR, HOUR, HOUR_CLOSES_AFTER
+from runway_streams.ground_truth.times import HOUR, HOUR_CLOSES_AFTER
 from schemas.metrics_record import Mark
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 View = Literal["merged", "speed", "batch"]
+NOTHING: Ints = np.zeros(0, dtype=np.int64)
 
 EXPECTED_FROM = 100
 """Predictions that closed hours must hold before they say which share of labels comes in the end."""
@@ -70,126 +71,103 @@ def covers(covered: Mapping[str, Mapping[str, int]], marks: Mapping[int, Mark]) 
 
 
 @dataclass(frozen=True)
-class Block:
-    """Additive values by prediction: row i of `values` is of one version (a number), five-minute bin and log hour."""
+class Keys:
+    """What every row of a column block is about: row i is of one five-minute bin and log hour of predictions."""
 
-    version: Ints
     bin: Ints
     log_hour: Ints
-    values: NDArray
-
-    @classmethod
-    def of(cls, version: Sequence[int], bin: Sequence[int], log_hour: Sequence[int], values: NDArray) -> "Block":
-        """A block of plain sequences."""
-        versions, bins, hours = (np.asarray(part, dtype=np.int64) for part in (version, bin, log_hour))
-        return cls(versions, bins, hours, values)
-
-    @classmethod
-    def empty(cls, width: int) -> "Block":
-        """A block without rows."""
-        return cls.of([], [], [], np.zeros((0, width)))
 
     def __len__(self) -> int:
         return len(self.bin)
 
-    def where(self, mask: Flags) -> "Block":
+    def where(self, mask: Flags) -> Self:
         """The rows that `mask` chooses."""
         if mask.all():
             return self
-        return Block(self.version[mask], self.bin[mask], self.log_hour[mask], self.values[mask])
-
-
-def concat(blocks: Sequence[Block]) -> Block:
-    """Blocks of one width, one after the other."""
-    parts = zip(*((b.version, b.bin, b.log_hour, b.values) for b in blocks), strict=True)
-    return Block(*(np.concatenate(part) for part in parts))
+        return type(self)(*(column[mask] for column in vars(self).values()))
 
 
 @dataclass(frozen=True)
-class Share:
-    """Rows of `slim.FIELDS`, confusion rows (predicted label, actual label, count), and by family of `full.Layout`
-    histogram rows (cell, count)."""
+class Block(Keys):
+    """Additive rows: `values` is (n, width)."""
 
-    rows: Block = field(default_factory=lambda: Block.empty(WIDTH))
-    confusion: Block = field(default_factory=lambda: Block.empty(3))
-    histograms: Mapping[str, Block] = field(default_factory=dict)
+    values: NDArray
 
-    def where(self, choose: "Chooser") -> "Share":
-        """The rows of all blocks that `choose` takes."""
-        histograms = {name: block.where(choose(block)) for name, block in self.histograms.items()}
-        return Share(
-            self.rows.where(choose(self.rows)),
-            self.confusion.where(choose(self.confusion)),
-            {name: block for name, block in histograms.items() if len(block)},
-        )
+    @classmethod
+    def empty(cls, width: int) -> Self:
+        """A block without rows."""
+        return cls(NOTHING, NOTHING, np.zeros((0, width)))
+
+
+@dataclass(frozen=True)
+class Counts(Keys):
+    """Counts of pairs by numbered cell, of those joined on time and of late ones."""
+
+    cell: Ints
+    on_time: NDArray
+    late: NDArray
+
+    @classmethod
+    def empty(cls) -> Self:
+        """Nothing counted."""
+        return cls(NOTHING, NOTHING, NOTHING, np.zeros(0), np.zeros(0))
+
+    def renumbered(self, numbers: Ints) -> Self:
+        """The same counts, cell i of them as cell `numbers[i]`."""
+        return replace(self, cell=numbers[self.cell]) if len(self) else self
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One model and segment in one layer. `late` has the quality of late pairs, which only the batch knows; the speed
-    layer counts them. `partial` has a row (of width 0) where some values were not kept. Versions and labels are
-    numbers in `versions` and `labels`."""
+    """One model and segment in one layer: slim rows, confusion counts, and counts by histogram cell.
 
-    versions: tuple[str, ...] = ()
+    `late` has the quality of late pairs, which only the batch knows; the speed layer counts them. `partial` has a row (of
+    width 0) where some values were not kept. Cell `p * len(labels) + a` of the confusion counts label p predicted and label
+    a actual; the cells of the histograms are those of the `families` of `full.Layout`, one after the other.
+    """
+
     labels: tuple[str, ...] = ()
-    on_time: Share = field(default_factory=Share)
-    late: Share = field(default_factory=Share)
+    families: tuple[str, ...] = ()
+    rows: Block = field(default_factory=lambda: Block.empty(WIDTH))
+    late: Block = field(default_factory=lambda: Block.empty(WIDTH))
+    confusion: Counts = field(default_factory=Counts.empty)
+    histograms: Counts = field(default_factory=Counts.empty)
     partial: Block = field(default_factory=lambda: Block.empty(0))
 
-    def where(self, choose: "Chooser") -> "Layer":
-        """The rows of all blocks that `choose` takes."""
+    def where(self, choose: Callable[[Keys], Flags]) -> Self:
+        """The rows of all columns that `choose` takes."""
         return replace(
             self,
-            on_time=self.on_time.where(choose),
-            late=self.late.where(choose),
+            rows=self.rows.where(choose(self.rows)),
+            late=self.late.where(choose(self.late)),
+            confusion=self.confusion.where(choose(self.confusion)),
+            histograms=self.histograms.where(choose(self.histograms)),
             partial=self.partial.where(choose(self.partial)),
         )
 
-    def renamed(self, versions: tuple[str, ...], labels: tuple[str, ...]) -> "Layer":
-        """The same layer in the numbering of longer lists of versions and labels."""
-        if (versions, labels) == (self.versions, self.labels):
-            return self
-        version = np.array([versions.index(name) for name in self.versions], dtype=np.int64)
-        label = np.array([labels.index(name) for name in self.labels], dtype=np.int64)
+    def between(self, start: int, end: int) -> Self:
+        """The rows of bins [start, end)."""
+        return self.where(lambda keys: (keys.bin >= start) & (keys.bin < end))
 
-        def renumber(block: Block) -> Block:
-            return replace(block, version=version[block.version]) if len(block) else block
+    def owned(self, ownership: Ownership, *, by_batch: bool) -> Self:
+        """The rows of the log hours that the batch owns, or of all others."""
+        return self.where(lambda keys: ownership.owned(keys.log_hour) == by_batch)
 
-        def relabel(block: Block) -> Block:
-            pairs = block.values.copy()
-            if len(pairs):
-                pairs[:, :2] = label[pairs[:, :2].astype(np.int64)]
-            return replace(renumber(block), values=pairs)
-
-        def share(old: Share) -> Share:
-            histograms = {name: renumber(block) for name, block in old.histograms.items()}
-            return Share(renumber(old.rows), relabel(old.confusion), histograms)
-
-        return Layer(versions, labels, share(self.on_time), share(self.late), renumber(self.partial))
-
-
-class Chooser:
-    """Picks rows of any block by version, bins and log hours."""
-
-    def __init__(
-        self, version: int | None = None, bins: tuple[int, int] | None = None, owned: tuple[Ownership, bool] | None = None
-    ):
-        self.version, self.bins, self.owned = version, bins, owned
-
-    def __call__(self, block: Block) -> Flags:
-        mask = np.ones(len(block), dtype=bool)
-        if self.owned is not None:
-            ownership, batch = self.owned
-            mask &= ownership.owned(block.log_hour) == batch
-        if self.version is not None:
-            mask &= block.version == self.version
-        if self.bins is not None:
-            mask &= (block.bin >= self.bins[0]) & (block.bin < self.bins[1])
-        return mask
+    def renumbered(self, labels: tuple[str, ...], families: tuple[str, ...]) -> Self:
+        """The same layer in the numbering of longer lists of labels and families."""
+        layer = self
+        if labels != self.labels:
+            place = _places(self.labels, labels)
+            cells = place[:, np.newaxis] * len(labels) + place
+            layer = replace(layer, labels=labels, confusion=self.confusion.renumbered(cells.ravel()))
+        if families != self.families:
+            cells = family_cells(self.families, families)
+            layer = replace(layer, families=families, histograms=self.histograms.renumbered(cells))
+        return layer
 
 
 class Merged(NamedTuple):
-    """A model and segment in both layers, disjoint by log hour, in one numbering of versions and labels."""
+    """A model and segment in both layers, disjoint by log hour, in one numbering of labels and families."""
 
     speed: Layer
     batch: Layer
@@ -198,69 +176,32 @@ class Merged(NamedTuple):
 def merge_layers(speed: Layer, batch: Layer, ownership: Ownership, view: View = "merged") -> Merged:
     """Each layer's rows of the log hours that are its own; with `view` speed or batch, that layer alone and whole."""
     if view == "merged":
-        speed = speed.where(Chooser(owned=(ownership, False)))
-        batch = batch.where(Chooser(owned=(ownership, True)))
+        speed, batch = speed.owned(ownership, by_batch=False), batch.owned(ownership, by_batch=True)
     else:
         speed, batch = (speed, Layer()) if view == "speed" else (Layer(), batch)
-    versions = tuple(sorted({*speed.versions, *batch.versions}))
     labels = tuple(sorted({*speed.labels, *batch.labels}))
-    return Merged(speed.renamed(versions, labels), batch.renamed(versions, labels))
-
-
-def by_hour(layer: Layer) -> Layer:
-    """The layer with its bins and log hours merged into event hours: a twelfth of the rows, for queries by the hour."""
-    return replace(
-        layer, on_time=_share_by_hour(layer.on_time), late=_share_by_hour(layer.late), partial=_hours(layer.partial)
-    )
-
-
-def _share_by_hour(share: Share) -> Share:
-    confusion = share.confusion
-    if len(confusion):
-        pairs = confusion.values[:, :2].astype(np.int64)
-        confusion = _add_rows(_hours(confusion), (pairs[:, 0], pairs[:, 1]), _add_confusion)
-    return Share(_add_rows(_hours(share.rows), (), slim.merge), confusion, share.histograms)
-
-
-def _hours(block: Block) -> Block:
-    return replace(block, bin=block.bin // BINS_PER_HOUR * BINS_PER_HOUR)
-
-
-def _add_rows(block: Block, also: tuple[Ints, ...], add) -> Block:
-    """Merges the rows of one version and bin (and of what else is given), whatever their log hours."""
-    if not len(block):
-        return block
-    keys, first, groups = np.unique(
-        np.stack([block.version, block.bin, *also]), axis=1, return_index=True, return_inverse=True
-    )
-    values = add(block.values, groups.ravel(), keys.shape[1])
-    return Block(keys[0], keys[1], block.log_hour[first], values)
-
-
-def _add_confusion(values: NDArray, groups: NDArray[np.intp], count: int) -> NDArray:
-    added = np.empty((count, 3))
-    added[groups, :2] = values[:, :2]
-    added[:, 2] = _count(groups, values[:, 2], count)
-    return added
+    families = tuple(sorted({*speed.families, *batch.families}))
+    return Merged(speed.renumbered(labels, families), batch.renumbered(labels, families))
 
 
 @dataclass(frozen=True)
 class Tumbled:
     """The windows that hold predictions, of one range: `starts` in bins; the other arrays run parallel to it.
 
-    `on_time` and `late` are merged slim rows; confusion is (window, predicted, actual); histograms by family. `speed` and
-    `batch` are the predictions from each layer.
+    `on_time` and `late` are merged slim rows; confusion is (window, predicted, actual); histograms are (window, cells of all
+    `families`). `speed` and `batch` are the predictions from each layer.
     """
 
     starts: Ints
     width: int
     labels: tuple[str, ...]
+    families: tuple[str, ...]
     on_time: Rows
     late: Rows
     confusion: NDArray
     late_confusion: NDArray
-    histograms: Mapping[str, NDArray]
-    late_histograms: Mapping[str, NDArray]
+    histograms: NDArray
+    late_histograms: NDArray
     speed: NDArray
     batch: NDArray
     partial: Flags
@@ -273,135 +214,95 @@ class Tumbled:
         count = len(self.starts)
         return slim.merge(np.concatenate([self.on_time, self.late]), np.tile(np.arange(count), 2), count)
 
+    def renumbered(self, labels: tuple[str, ...], families: tuple[str, ...]) -> Self:
+        """The same windows in the numbering of longer lists of labels and families."""
+        windows, every = self, np.arange(len(self.starts))
+        if labels != self.labels:
+            place = _places(self.labels, labels)
+            matrix, size = np.ix_(every, place, place), (len(labels), len(labels))
+            confusion, late = _spread(self.confusion, matrix, size), _spread(self.late_confusion, matrix, size)
+            windows = replace(windows, labels=labels, confusion=confusion, late_confusion=late)
+        if families != self.families:
+            cells, width = np.ix_(every, family_cells(self.families, families)), (sum(map(family_size, families)),)
+            histograms, late = _spread(self.histograms, cells, width), _spread(self.late_histograms, cells, width)
+            windows = replace(windows, families=families, histograms=histograms, late_histograms=late)
+        return windows
+
 
 def tumble(merged: Merged, start: int, end: int, width: int, extra: Iterable[int] = ()) -> Tumbled:
-    """Windows of `width` bins over bins [start, end), all versions of `merged` together; only those with rows, and those
-    that start at `extra`."""
-    chooser = Chooser(bins=(start, end))
-    speed, batch = (layer.where(chooser) for layer in merged)
-    bins = [share.rows.bin for layer in (speed, batch) for share in (layer.on_time, layer.late)]
-    numbers = np.unique(np.concatenate([*[(b - start) // width for b in bins], _numbers(extra, start, width)]))
-    place = np.full((end - start + width - 1) // width, -1, dtype=np.intp)
-    place[numbers] = np.arange(len(numbers))
-    count, labels = len(numbers), len(batch.labels)
+    """Windows of `width` bins over bins [start, end), only those with rows, and those that start at `extra`."""
+    speed, batch = layers = [layer.between(start, end) for layer in merged]
+    filled = np.zeros((end - start + width - 1) // width, dtype=bool)
+    for bins in [*(rows.bin for layer in layers for rows in (layer.rows, layer.late)), np.fromiter(extra, np.int64)]:
+        filled[(bins - start) // width] = True
+    count = int(np.count_nonzero(filled))
+    place = np.where(filled, np.cumsum(filled) - 1, count)  # what lies in no window goes behind the last, and is cut off
 
-    def at(block: Block) -> NDArray[np.intp]:
-        return place[(block.bin - start) // width]
+    def at(keys: Keys) -> Ints:
+        return place[(keys.bin - start) // width]
 
     def rows(blocks: Sequence[Block]) -> Rows:
         return slim.merge(np.concatenate([b.values for b in blocks]), np.concatenate([at(b) for b in blocks]), count)
 
-    def counts(block: Block) -> NDArray:
-        return _count(at(block), block.values[:, INDEX["predictions"]], count)
+    def predictions(block: Block) -> NDArray:
+        return _add(at(block), block.values[:, INDEX["predictions"]], count)
 
-    def matrix(blocks: Sequence[Block]) -> NDArray:
-        whole = concat(blocks)
-        places = at(whole)
-        predicted, actual = whole.values[:, :2].astype(np.intp).T
-        cells = (places * labels + predicted) * labels + actual
-        known = places >= 0
-        return _count(cells[known], whole.values[known, 2], count * labels**2).reshape(count, labels, labels)
+    def cells(parts: Sequence[Counts], size: int) -> tuple[NDArray, NDArray]:
+        parts = [part for part in parts if len(part)] or parts[:1]
+        flat = np.concatenate([at(part) * size + part.cell for part in parts])
+        weights = (np.concatenate([p.on_time for p in parts]), np.concatenate([p.late for p in parts]))
+        on_time, late = (_add(flat, some, (count + 1) * size).reshape(count + 1, size)[:count] for some in weights)
+        return on_time, late
 
-    def cells(shares: Sequence[Share]) -> dict[str, NDArray]:
-        names = {name for share in shares for name in share.histograms}
-        return {
-            name: family([s.histograms[name] for s in shares if name in s.histograms], family_size(name)) for name in names
-        }
-
-    def family(blocks: Sequence[Block], size: int) -> NDArray:
-        whole = concat(blocks)
-        places = at(whole)
-        known = (places >= 0) & (whole.values[:, 0] < size)
-        flat = places[known] * size + whole.values[known, 0].astype(np.intp)
-        return _count(flat, whole.values[known, 1], count * size).reshape(count, size)
-
-    partial = np.zeros(count, dtype=bool)
-    flagged = concat([speed.partial, batch.partial])
-    marked = at(flagged)
-    partial[marked[marked >= 0]] = True
+    labels = len(batch.labels)
+    confusion, late_confusion = (
+        some.reshape(count, labels, labels) for some in cells([layer.confusion for layer in layers], labels**2)
+    )
+    histograms, late_histograms = cells([layer.histograms for layer in layers], sum(map(family_size, batch.families)))
+    partial = np.zeros(count + 1, dtype=bool)
+    for layer in layers:
+        partial[at(layer.partial)] = True
     return Tumbled(
-        starts=start + numbers * width,
+        starts=start + np.flatnonzero(filled) * width,
         width=width,
         labels=batch.labels,
-        on_time=rows([speed.on_time.rows, batch.on_time.rows]),
-        late=rows([speed.late.rows, batch.late.rows]),
-        confusion=matrix([speed.on_time.confusion, batch.on_time.confusion]),
-        late_confusion=matrix([speed.late.confusion, batch.late.confusion]),
-        histograms=cells([speed.on_time, batch.on_time]),
-        late_histograms=cells([speed.late, batch.late]),
-        speed=counts(speed.on_time.rows),
-        batch=counts(batch.on_time.rows),
-        partial=partial,
+        families=batch.families,
+        on_time=rows([speed.rows, batch.rows]),
+        late=rows([speed.late, batch.late]),
+        confusion=confusion,
+        late_confusion=late_confusion,
+        histograms=histograms,
+        late_histograms=late_histograms,
+        speed=predictions(speed.rows),
+        batch=predictions(batch.rows),
+        partial=partial[:count],
     )
 
 
-def relabelled(windows: Tumbled, labels: tuple[str, ...]) -> Tumbled:
-    """The same windows in the numbering of a longer list of labels."""
-    if windows.labels == labels:
-        return windows
-    places = np.array([labels.index(name) for name in windows.labels], dtype=np.intp)
-
-    def spread(confusion: NDArray) -> NDArray:
-        wider = np.zeros((len(confusion), len(labels), len(labels)))
-        wider[:, places[:, np.newaxis], places] = confusion
-        return wider
-
-    wider, wider_late = spread(windows.confusion), spread(windows.late_confusion)
-    return replace(windows, labels=labels, confusion=wider, late_confusion=wider_late)
+ADDED = ("confusion", "late_confusion", "histograms", "late_histograms", "speed", "batch")
+PARALLEL = ("starts", "on_time", "late", *ADDED, "partial")
+"""The arrays of `Tumbled` that have a row for each window, and those of them that add up."""
 
 
 def concat_windows(parts: Sequence[Tumbled]) -> Tumbled:
-    """Windows of several ranges, one after the other, in one numbering of labels."""
+    """Windows of several ranges, one after the other, in one numbering of labels and families."""
     labels = tuple(sorted({label for part in parts for label in part.labels}))
-    parts = [relabelled(part, labels) for part in parts]
-
-    def families(every: Sequence[Mapping[str, NDArray]]) -> dict[str, NDArray]:
-        names = {name for histograms in every for name in histograms}
-        return {
-            name: np.concatenate(
-                [
-                    histograms.get(name, np.zeros((len(part.starts), family_size(name))))
-                    for part, histograms in zip(parts, every, strict=True)
-                ]
-            )
-            for name in names
-        }
-
-    return Tumbled(
-        starts=np.concatenate([part.starts for part in parts]),
-        width=parts[0].width,
-        labels=labels,
-        on_time=np.concatenate([part.on_time for part in parts]),
-        late=np.concatenate([part.late for part in parts]),
-        confusion=np.concatenate([part.confusion for part in parts]),
-        late_confusion=np.concatenate([part.late_confusion for part in parts]),
-        histograms=families([part.histograms for part in parts]),
-        late_histograms=families([part.late_histograms for part in parts]),
-        speed=np.concatenate([part.speed for part in parts]),
-        batch=np.concatenate([part.batch for part in parts]),
-        partial=np.concatenate([part.partial for part in parts]),
-    )
+    families = tuple(sorted({name for part in parts for name in part.families}))
+    parts = [part.renumbered(labels, families) for part in parts]
+    arrays: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in PARALLEL}
+    return replace(parts[0], **arrays)
 
 
 def whole_range(windows: Tumbled) -> Tumbled:
     """All windows as one."""
-
-    def added(cells: NDArray) -> NDArray:
-        return cells.sum(axis=0, keepdims=True)
-
-    return Tumbled(
+    added: dict[str, Any] = {name: getattr(windows, name).sum(axis=0, keepdims=True) for name in ADDED}
+    return replace(
+        windows,
         starts=windows.starts[:1] if len(windows.starts) else np.zeros(1, dtype=np.int64),
-        width=windows.width,
-        labels=windows.labels,
         on_time=slim.merge(windows.on_time),
         late=slim.merge(windows.late),
-        confusion=added(windows.confusion),
-        late_confusion=added(windows.late_confusion),
-        histograms={name: added(cells) for name, cells in windows.histograms.items()},
-        late_histograms={name: added(cells) for name, cells in windows.late_histograms.items()},
-        speed=added(windows.speed),
-        batch=added(windows.batch),
         partial=np.atleast_1d(windows.partial.any()),
+        **added,
     )
 
 
@@ -412,11 +313,41 @@ def family_size(name: str) -> int:
     return 3 * CALIBRATION_BINS if name == "calibration" else 2 * CLASS_BINS
 
 
-def _numbers(starts: Iterable[int], start: int, width: int) -> Ints:
-    return (np.array(list(starts), dtype=np.int64) - start) // width
+def first_cells(families: Iterable[str]) -> dict[str, int]:
+    """Where the cells of each family begin, one after the other.
+
+    >>> first_cells(["calibration", "score_class"])
+    {'calibration': 0, 'score_class': 30}
+    """
+    firsts, first = {}, 0
+    for name in families:
+        firsts[name] = first
+        first += family_size(name)
+    return firsts
 
 
-def _count(cells: NDArray[np.intp], weights: NDArray, size: int) -> NDArray[np.float64]:
+def family_cells(families: Sequence[str], among: Sequence[str]) -> Ints:
+    """The places that the cells of all `families` have among those of a longer list.
+
+    >>> family_cells(["score_class"], ["calibration", "score_class"])[:3].tolist()
+    [30, 31, 32]
+    """
+    firsts = first_cells(among)
+    cells = [firsts[name] + np.arange(family_size(name)) for name in families]
+    return np.concatenate([NOTHING, *cells])
+
+
+def _places(names: Sequence[str], among: Sequence[str]) -> Ints:
+    return np.array([among.index(name) for name in names], dtype=np.int64)
+
+
+def _spread(counts: NDArray, cells: tuple[Ints, ...], size: tuple[int, ...]) -> NDArray:
+    wider = np.zeros((len(counts), *size))
+    wider[cells] = counts
+    return wider
+
+
+def _add(cells: Ints, weights: NDArray, size: int) -> NDArray[np.float64]:
     # bincount of nothing is of integers.
     return np.bincount(cells, weights, size).astype(np.float64, copy=False)
 

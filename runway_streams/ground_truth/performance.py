@@ -6,9 +6,12 @@ be computed has the value None and a `"reason"`. `n` is what the value is a mean
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import repeat
+from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
@@ -16,9 +19,8 @@ from runway_streams.ground_truth.full import CALIBRATION_BINS
 from runway_streams.ground_truth.settings import Settings
 from runway_streams.ground_truth.slim import INDEX, Rows
 
-Metric = dict[str, Any]
-Column = list[Metric]
 Cells = NDArray[np.float64]
+T = TypeVar("T", bound=msgspec.Struct)
 
 MAX_LABELS = 20
 """A model without a task that has more numeric labels than this is read as a regression."""
@@ -27,6 +29,70 @@ OTHER_LABEL = "__other__"
 FULL_BIN = "PT1H"
 NO_SCORES = "no scores"
 FINER = f"finer than {FULL_BIN}"
+
+
+class Metric(msgspec.Struct, gc=False, omit_defaults=True):
+    """A value and what it is made of."""
+
+    value: float | None
+    n: int
+    ci: tuple[float, float] | None = None
+    bound: float | None = None
+    reason: str | None = None
+
+
+Column = list[Metric]
+
+
+class Binary(msgspec.Struct, gc=False):
+    """The metrics of a binary model's window."""
+
+    accuracy: Metric
+    precision: Metric
+    recall: Metric
+    f1: Metric
+    log_loss: Metric
+    brier: Metric
+    ece: Metric
+    auc: Metric
+
+
+class OneClass(msgspec.Struct, gc=False):
+    """The metrics of one label of a multiclass model, the AUC where it has scores."""
+
+    precision: Metric
+    recall: Metric
+    f1: Metric
+    auc: Metric | UnsetType = UNSET
+
+
+class Multiclass(msgspec.Struct, gc=False):
+    """The metrics of a multiclass model's window."""
+
+    accuracy: Metric
+    precision_macro: Metric
+    precision_weighted: Metric
+    recall_macro: Metric
+    recall_weighted: Metric
+    f1_macro: Metric
+    f1_weighted: Metric
+    log_loss: Metric
+    classes: dict[str, OneClass]
+
+
+class Regression(msgspec.Struct, gc=False):
+    """The metrics of a regression's window."""
+
+    mae: Metric
+    rmse: Metric
+    bias: Metric
+    mape: Metric
+    r2: Metric
+    coverage: Metric
+    interval_width: Metric
+
+
+Metrics = Binary | Multiclass | Regression
 
 
 @dataclass(frozen=True)
@@ -66,7 +132,7 @@ def performance(
     families = {name: np.asarray(cells)[np.newaxis] for name, cells in (histograms or {}).items()}
     windows = Windows(np.asarray(row)[np.newaxis], labels, matrix[np.newaxis], families)
     task = settings.task or guess_task(labels, float(windows.cell("errors")[0]))
-    return metrics_of(windows, task, positive_of(settings, labels))[0]
+    return msgspec.to_builtins(metrics_of(windows, task, positive_of(settings, labels))[0])
 
 
 def confusion_matrix(counts: Mapping[tuple[str, str], float]) -> tuple[tuple[str, ...], Cells]:
@@ -108,34 +174,39 @@ def positive_of(settings: Settings, labels: Sequence[str]) -> str:
     return settings.positive if known else max(labels)
 
 
-def metrics_of(windows: Windows, task: str, positive: str) -> list[dict[str, Any]]:
+def metrics_of(windows: Windows, task: str, positive: str) -> Sequence[Metrics]:
     """The metrics of each window by the model's task."""
-    columns = {"binary": binary, "multiclass": multiclass, "regression": regression}[task](windows, positive)
-    return rows_of(columns)
+    if task == "binary":
+        return binary(windows, positive)
+    return multiclass(windows) if task == "multiclass" else regression(windows)
 
 
-def rows_of(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """Columns of equal length as one dict a row.
+def rows_of(kind: type[T], columns: Mapping[str, Iterable[Any]]) -> list[T]:
+    """Columns of equal length as one `kind` a row; fields without a column are unset.
 
-    >>> rows_of({"a": [1, 2], "b": [3, 4]})
-    [{'a': 1, 'b': 3}, {'a': 2, 'b': 4}]
+    >>> one = rows_of(OneClass, {"precision": [1, 2], "recall": [3, 4], "f1": [5, 6]})[0]
+    >>> msgspec.to_builtins(one)
+    {'precision': 1, 'recall': 3, 'f1': 5}
     """
-    names = tuple(columns)
-    return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return list(map(kind, *(columns.get(name, repeat(UNSET)) for name in kind.__struct_fields__)))
 
 
-def binary(windows: Windows, positive: str) -> dict[str, Column]:
+def binary(windows: Windows, positive: str) -> list[Binary]:
     """Accuracy, precision, recall, F1 = 2 tp / (2 tp + fp + fn), log-loss, Brier score, ECE and AUC."""
     tp, fp, fn, tn = outcomes(windows, positive)
-    return {
-        "accuracy": _proportion(tp + tn, tp + fp + fn + tn, "no labelled predictions"),
-        "precision": _proportion(tp, tp + fp, "no positive predictions"),
-        "recall": _proportion(tp, tp + fn, "no positive outcomes"),
-        "f1": _ratio(2 * tp, 2 * tp + fp + fn, "no positive predictions or outcomes", n=tp + fp + fn),
-        **_losses(windows),
-        "ece": _ece(windows),
-        "auc": _auc(windows, "score_class"),
-    }
+    return rows_of(
+        Binary,
+        {
+            "accuracy": _proportion(tp + tn, tp + fp + fn + tn, "no labelled predictions"),
+            "precision": _proportion(tp, tp + fp, "no positive predictions"),
+            "recall": _proportion(tp, tp + fn, "no positive outcomes"),
+            "f1": _ratio(2 * tp, 2 * tp + fp + fn, "no positive predictions or outcomes", n=tp + fp + fn),
+            "log_loss": _loss(windows, "log_loss"),
+            "brier": _loss(windows, "brier"),
+            "ece": _ece(windows),
+            "auc": _auc(windows, "score_class"),
+        },
+    )
 
 
 def outcomes(windows: Windows, positive: str) -> tuple[Cells, Cells, Cells, Cells]:
@@ -151,7 +222,7 @@ def outcomes(windows: Windows, positive: str) -> tuple[Cells, Cells, Cells, Cell
     return tp, fp, fn, whole - tp - fp - fn
 
 
-def multiclass(windows: Windows, positive: str = "") -> dict[str, Column]:
+def multiclass(windows: Windows) -> list[Multiclass]:
     """Accuracy, the log-loss, macro and weighted averages, and `classes`: precision, recall, F1, AUC of each label.
 
     In the averages over the labels seen in a window, a class without predictions or outcomes counts as 0; the weights
@@ -161,19 +232,19 @@ def multiclass(windows: Windows, positive: str = "") -> dict[str, Column]:
     predicted, actual = windows.confusion.sum(axis=2), windows.confusion.sum(axis=1)
     n = windows.confusion.sum(axis=(1, 2))
     parts = {"precision": (hits, predicted), "recall": (hits, actual), "f1": (2 * hits, predicted + actual)}
-    columns = {"accuracy": _proportion(hits.sum(axis=1), n, "no labelled predictions")}
+    columns: dict[str, list] = {"accuracy": _proportion(hits.sum(axis=1), n, "no labelled predictions")}
     seen = (predicted + actual) > 0
     for name, (part, whole) in parts.items():
         score = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
         columns[f"{name}_macro"] = _ratio(score.sum(axis=1), seen.sum(axis=1), "no labelled predictions", n=n)
         columns[f"{name}_weighted"] = _ratio((score * actual).sum(axis=1), n, "no labelled predictions")
-    columns["log_loss"] = _losses(windows)["log_loss"]
-    each = {label: rows_of(_class(windows, i)) for i, label in enumerate(windows.labels)}
-    columns["classes"] = rows_of(each) if each else [{} for _ in n]
-    return columns
+    columns["log_loss"] = _loss(windows, "log_loss")
+    each = [_one_class(windows, i) for i in range(len(windows.labels))]
+    columns["classes"] = [dict(zip(windows.labels, row, strict=True)) for row in zip(*each, strict=True)] or [{} for _ in n]
+    return rows_of(Multiclass, columns)
 
 
-def _class(windows: Windows, i: int) -> dict[str, Column]:
+def _one_class(windows: Windows, i: int) -> list[OneClass]:
     hits = windows.confusion[:, i, i]
     predicted, actual = windows.confusion[:, i, :].sum(axis=1), windows.confusion[:, :, i].sum(axis=1)
     columns = {
@@ -182,10 +253,12 @@ def _class(windows: Windows, i: int) -> dict[str, Column]:
         "f1": _ratio(2 * hits, predicted + actual, "never seen", n=predicted + actual - hits),
     }
     family = f"class:{windows.labels[i]}"
-    return columns | {"auc": _auc(windows, family)} if family in windows.histograms else columns
+    if family in windows.histograms and windows.histograms[family].any():
+        columns["auc"] = _auc(windows, family)
+    return rows_of(OneClass, columns)
 
 
-def regression(windows: Windows, positive: str = "") -> dict[str, Column]:
+def regression(windows: Windows) -> list[Regression]:
     """MAE, RMSE, bias (mean of value - outcome), MAPE where the outcome is not 0, R2, interval coverage and width.
 
     R2 = 1 - (M2 + n mean^2 of the error) / (M2 of the outcome).
@@ -195,7 +268,7 @@ def regression(windows: Windows, positive: str = "") -> dict[str, Column]:
     spread = windows.cell("outcome_m2")
     intervals = windows.cell("intervals")
     no_pairs, no_intervals = "no numeric outcomes", "no prediction intervals"
-    return {
+    columns = {
         "mae": _ratio(windows.cell("abs_error"), n, no_pairs),
         "rmse": _mean(np.sqrt(_divide(squares, n)), n, no_pairs),
         "bias": _mean(mean, n, no_pairs),
@@ -204,6 +277,7 @@ def regression(windows: Windows, positive: str = "") -> dict[str, Column]:
         "coverage": _proportion(windows.cell("covered"), intervals, no_intervals),
         "interval_width": _ratio(windows.cell("width"), intervals, no_intervals),
     }
+    return rows_of(Regression, columns)
 
 
 def wilson(successes: Cells, n: Cells, confidence: float = 0.95) -> tuple[Cells, Cells]:
@@ -226,7 +300,7 @@ def expected_calibration_error(cells: Cells) -> Cells:
     >>> expected_calibration_error(np.array([[10, 2, 1, 10, 8, 9.0]])).round(3).tolist()
     [0.1]
     """
-    bins = cells.reshape(len(cells), -1, 3)
+    bins = cells.reshape(len(cells), cells.shape[1] // 3, 3)
     gaps = np.abs(bins[:, :, 1] - bins[:, :, 2]).sum(axis=1)
     return _divide(gaps, bins[:, :, 0].sum(axis=1))
 
@@ -238,14 +312,13 @@ def area_under_curve(negatives: Cells, positives: Cells) -> tuple[Cells, Cells]:
     [[0.875], [0.125]]
     """
     pairs = negatives.sum(axis=1) * positives.sum(axis=1)
-    ties = (negatives * positives).sum(axis=1) / 2
-    below = np.cumsum(negatives, axis=1) - negatives
-    return _divide((positives * below).sum(axis=1) + ties, pairs), _divide(ties, pairs)
+    ties = np.vecdot(negatives, positives) / 2
+    ranked = np.vecdot(positives, np.cumsum(negatives, axis=1)) - ties
+    return _divide(ranked, pairs), _divide(ties, pairs)
 
 
-def _losses(windows: Windows) -> dict[str, Column]:
-    n = windows.cell("scored")
-    return {name: _ratio(windows.cell(name), n, NO_SCORES) for name in ("log_loss", "brier")}
+def _loss(windows: Windows, name: str) -> Column:
+    return _ratio(windows.cell(name), windows.cell("scored"), NO_SCORES)
 
 
 def _ece(windows: Windows) -> Column:
@@ -262,43 +335,47 @@ def _auc(windows: Windows, family: str) -> Column:
         return _nothing(windows)
     negatives, positives = np.split(cells, 2, axis=1)
     area, bound = area_under_curve(negatives, positives)
-    scored = cells.sum(axis=1)
-    both = np.minimum(negatives.sum(axis=1), positives.sum(axis=1)) > 0
+    of_each = negatives.sum(axis=1), positives.sum(axis=1)
+    n, both = _whole(sum(of_each)), np.minimum(*of_each) > 0
     return [
-        {"value": value, "n": int(n), "bound": most}
+        Metric(value, count, None, most)
         if defined
-        else {"value": None, "n": int(n), "reason": "outcomes of one class only" if n else NO_SCORES}
-        for value, n, most, defined in zip(area.tolist(), scored.tolist(), bound.tolist(), both.tolist(), strict=True)
+        else Metric(None, count, reason="outcomes of one class only" if count else NO_SCORES)
+        for value, count, most, defined in zip(area.tolist(), n, bound.tolist(), both.tolist(), strict=True)
     ]
 
 
 def _nothing(windows: Windows) -> Column:
-    return [{"value": None, "n": 0, "reason": windows.no_histograms} for _ in windows.rows]
+    return [Metric(None, 0, reason=windows.no_histograms)] * len(windows.rows)
 
 
 def _divide(part: Cells, whole: Cells) -> Cells:
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole != 0)
 
 
+def _whole(numbers: Cells) -> list[int]:
+    return numbers.astype(np.int64).tolist()
+
+
 def _proportion(part: Cells, whole: Cells, reason: str) -> Column:
     safe = np.where(whole > 0, whole, 1)
     low, high = wilson(np.minimum(part, safe), safe)
+    intervals = zip(low.tolist(), high.tolist(), strict=True)
+    none = Metric(None, 0, reason=reason)
     return [
-        {"value": value, "n": int(n), "ci": [least, most]} if n else {"value": None, "n": 0, "reason": reason}
-        for value, n, least, most in zip((part / safe).tolist(), whole.tolist(), low.tolist(), high.tolist(), strict=True)
+        Metric(value, n, interval) if n else none
+        for value, n, interval in zip((part / safe).tolist(), _whole(whole), intervals, strict=True)
     ]
 
 
 def _ratio(part: Cells, whole: Cells, reason: str, n: Cells | None = None) -> Column:
-    counts: Iterable[float] = (whole if n is None else n).tolist()
+    counts = _whole(whole if n is None else n)
     return [
-        {"value": value, "n": int(count)} if size else {"value": None, "n": int(count), "reason": reason}
+        Metric(value, count) if size else Metric(None, count, reason=reason)
         for value, size, count in zip(_divide(part, whole).tolist(), whole.tolist(), counts, strict=True)
     ]
 
 
 def _mean(value: Cells, n: Cells, reason: str) -> Column:
-    return [
-        {"value": mean, "n": int(count)} if count else {"value": None, "n": 0, "reason": reason}
-        for mean, count in zip(value.tolist(), n.tolist(), strict=True)
-    ]
+    none = Metric(None, 0, reason=reason)
+    return [Metric(mean, count) if count else none for mean, count in zip(value.tolist(), _whole(n), strict=True)]

@@ -60,12 +60,12 @@ async def test_the_view_has_the_last_committed_value_of_every_partition(topics):
     view.start()
     try:
         await until(lambda: view.ready)
-        assert view.store.layer("m").on_time.rows.values[:, 0].sum() == 10
+        assert view.store.layer("m").rows.values[:, 0].sum() == 10
         assert view.store.marks.keys() == {0, 1}
         began = time.perf_counter()
         await emit(config, (0, 8, True))
         await until(lambda: view.store.marks[0].counters["predictions"] == 8)
-        assert view.store.layer("m").on_time.rows.values[:, 0].sum() == 11
+        assert view.store.layer("m").rows.values[:, 0].sum() == 11
         assert time.perf_counter() - began < 10
     finally:
         await view.stop()

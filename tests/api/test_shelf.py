@@ -12,7 +12,6 @@ from runway_streams.ground_truth.settings import Settings
 
 count = st.sampled_from([0, 0, 1, 7, 65_535, 65_536, 10**9])
 hour = st.tuples(
-    st.integers(0, 2),
     st.dictionaries(st.tuples(st.integers(0, 11), st.sampled_from(["predictions", "late", "delay_3", "errors"])), count),
     st.dictionaries(st.tuples(st.integers(0, 11), st.sampled_from(["log_loss", "abs_error", "width"])), st.floats(0, 1e9)),
     st.dictionaries(st.tuples(st.integers(0, 11), st.sampled_from("abc"), st.sampled_from("abc")), st.integers(1, 70_000)),
@@ -28,31 +27,25 @@ def matrix_of(counts, sums):
 
 
 @given(st.lists(hour, min_size=1, max_size=6))
-def test_slim_records_add_up_by_group(hours):
+def test_slim_records_are_read_back_and_add_up(hours):
     names = Names()
-    hours = sorted(hours, key=lambda h: h[0])
-    shelved = [shelve_slim(pack_slim(matrix_of(c, s), [(*k, n) for k, n in p.items()], f), names) for _, c, s, p, f in hours]
-    groups = np.array([h[0] for h in hours])
-    found = read_slims(shelved, groups, 3)
+    shelved = [shelve_slim(pack_slim(matrix_of(c, s), [(*k, n) for k, n in p.items()], f), names) for c, s, p, f in hours]
+    apart, summed = read_slims(shelved), read_slims([sum_slims(shelved)])
     number = {i: name for name, i in names.labels.items()}
-    pairs = {(g, b, number[p], number[a]): n for g, b, p, a, n in found.confusion.tolist()}
-    for group in range(3):
-        some = [h for h in hours if h[0] == group]
-        whole = sum((matrix_of(c, s) for _, c, s, _, _ in some), slim.empty(12))
-        np.testing.assert_allclose(found.rows[group * 12 : group * 12 + 12], whole, rtol=1e-12)
-        assert found.partial[group] == any(h[4] for h in some)
-        for key in {key for h in some for key in h[3]}:
-            assert pairs[group, *key] == sum(h[3].get(key, 0) for h in some)
-    summed = read_slims([sum_slims(shelved)], np.array([0]), 1)
-    apart = read_slims(shelved, np.zeros(len(shelved), dtype=np.int64), 1)
-    np.testing.assert_allclose(summed.rows, apart.rows, rtol=1e-12)
-    assert np.array_equal(summed.confusion, apart.confusion)
+    for i, (counts, sums, pairs, flagged) in enumerate(hours):
+        assert np.array_equal(apart.rows[i], matrix_of(counts, sums))
+        assert {(b, number[p], number[a]): n for at, b, p, a, n in apart.confusion.tolist() if at == i} == pairs
+        assert apart.partial[i] == flagged
+    np.testing.assert_allclose(summed.rows[0], sum(apart.rows, slim.empty(12)), rtol=1e-12)
+    found = {(b, number[p], number[a]): n for _, b, p, a, n in summed.confusion.tolist()}
+    assert found == {key: sum(h[2].get(key, 0) for h in hours) for h in hours for key in h[2]}
+    assert summed.partial[0] == any(h[3] for h in hours)
 
 
 def test_more_labels_than_a_byte_counts():
     names = Names()
     confusion = [(0, str(i), "x", i + 1) for i in range(300)]
-    found = read_slims([shelve_slim(pack_slim(slim.empty(12), confusion), names)], np.array([0]), 1)
+    found = read_slims([shelve_slim(pack_slim(slim.empty(12), confusion), names)])
     assert found.confusion[:, 4].sum() == sum(range(301))
     assert len(names.labels) == 301
 
@@ -65,14 +58,14 @@ def test_full_records_of_growing_layouts_add_up(values, total):
     first[[3, 300, 512, 513]] = [*values[:3], total]
     second[[0, 40]] = values[2:]
     shelved = [shelve_full(pack_full(layout, cells), names) for layout, cells in ((binary, first), (multiclass, second))]
-    cells = read_fulls(shelved, np.array([0, 0]), 1, names)[0]
+    cells = read_fulls(shelved, names).sum(axis=0)
     at = names.families
     assert cells[at["score_class"] + 3] == values[0]
     assert cells[at["calibration"]] == values[2] * 2
     assert cells[at["calibration"] + 1] == total
     assert cells[at["class:a"] + 10] == values[3]
-    assert np.array_equal(read_fulls([sum_fulls(shelved, names)], np.array([0]), 1, names)[0], cells)
+    assert np.array_equal(read_fulls([sum_fulls(shelved, names)], names)[0], cells)
 
 
 def test_histograms_that_hold_nothing_answers_need_are_no_error():
-    assert read_fulls([b"any"], np.zeros(1, dtype=np.int64), 2, Names()).shape == (2, 0)
+    assert read_fulls([b"any"], Names()).shape == (1, 0)

@@ -132,7 +132,7 @@ def test_auc_of_one_class_is_null():
 
 def test_windows_finer_than_the_histograms_say_so():
     windows = Windows(slim.empty(1), (), np.zeros((1, 0, 0)), {}, "finer than PT1H")
-    assert metrics_of(windows, "binary", "1")[0]["auc"]["reason"] == "finer than PT1H"
+    assert metrics_of(windows, "binary", "1")[0].auc.reason == "finer than PT1H"
 
 
 def test_multiclass_metrics_are_those_of_scikit_learn():
