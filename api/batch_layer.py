@@ -22,7 +22,7 @@ def batch_layer(
         rows=_block(rows, rows.joined),
         late=_block(rows, rows.late).where(np.asarray(rows.late.any(axis=1))),
         confusion=_counts(pairs, pairs.predicted.astype(np.int64) * len(pairs.labels) + pairs.actual),
-        partial=_block(rows, np.zeros((len(rows), 0))).where(rows.partial),
+        partial=_block(rows, rows.joined).without_values().where(rows.partial),
     )
     return _with_histograms(layer, view.histograms(model, start, end, segment, version)) if hourly else layer
 

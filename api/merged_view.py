@@ -3,13 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from api.batch_layer import batch_layer, label_layer
 from api.query import Query
-from api.speed_store import Segment, SpeedStore
+from api.speed_store import TOTAL, Segment, SpeedStore
 from batch.lake import Lake
 from batch.manifest import ModelSeen
 from batch.view import View as BatchView
@@ -134,12 +134,29 @@ class MergedView:
     def layers(
         self, model: str, segment: Segment, start: int, end: int, *, hourly: bool, version: str | None, view: View
     ) -> Merged:
-        """Both layers of one model and segment between two times (ms), disjoint by the merge rule."""
+        """Both layers of one model and segment between two times (ms), disjoint by the merge rule.
+
+        Where not every value of a segment is kept, its windows are as partial as those of the total: which values were left
+        out is not known any more.
+        """
+        merged = self._merged(model, segment, start, end, hourly=hourly, version=version, view=view)
+        if segment == TOTAL or self._keeps_every_value(model, segment[0], start, end):
+            return merged
+        total = self._merged(model, TOTAL, start, end, hourly=hourly, version=version, view=view)
+        return Merged(*(replace(own, partial=whole.partial) for own, whole in zip(merged, total, strict=True)))
+
+    def _merged(
+        self, model: str, segment: Segment, start: int, end: int, *, hourly: bool, version: str | None, view: View
+    ) -> Merged:
         speed = Layer() if view == "batch" else self._speed_layer(model, segment, start, end, version)
         batch = Layer()
         if self.batch.view is not None and view != "speed":
             batch = batch_layer(self.batch.view, model, segment, start, end, hourly=hourly, version=version)
         return merge_layers(speed, batch, self.ownership(), view)
+
+    def _keeps_every_value(self, model: str, key: str, start: int, end: int) -> bool:
+        """Whether the settings declare a segment key; a time of events stands for the log's."""
+        return all(key in self.history.at(model, at).segments for at in (start, end))
 
     def speed_share(self, query: Query) -> Layer:
         """The rows that the batch does not own, in a query's range."""

@@ -208,15 +208,14 @@ def _layer(chosen: Sequence[Series], names: Names) -> Layer:
 
 
 def _slim_columns(slims: Sequence[tuple[Hour, bytes]], labels: int) -> tuple[Block, Counts, Block]:
-    """Slim rows, confusion counts, and the hours that are partial."""
+    """Slim rows, confusion counts, and which of the rows are partial."""
     first, log_hour = _hours(slims)
     found = read_slims([record for _, record in slims])
     at, bins = np.nonzero(found.rows.any(axis=2))
     rows = Block(first[at] + bins, log_hour[at], found.rows[at, bins])
     hour, bin, predicted, actual, count = found.confusion.T
     confusion = Counts(first[hour] + bin, log_hour[hour], predicted * labels + actual, count, np.zeros(len(count)))
-    flagged = np.flatnonzero(found.partial)
-    return rows, confusion, Block(first[flagged], log_hour[flagged], np.zeros((len(flagged), 0)))
+    return rows, confusion, rows.without_values().where(found.partial[at])
 
 
 def _full_columns(fulls: Sequence[tuple[Hour, bytes]], names: Names) -> Counts:

@@ -98,6 +98,10 @@ class Block(Keys):
         """A block without rows."""
         return cls(NOTHING, NOTHING, np.zeros((0, width)))
 
+    def without_values(self) -> Self:
+        """The same rows of width 0."""
+        return replace(self, values=self.values[:, :0])
+
 
 @dataclass(frozen=True)
 class Counts(Keys):
@@ -230,10 +234,11 @@ class Tumbled:
 
 
 def tumble(merged: Merged, start: int, end: int, width: int, extra: Iterable[int] = ()) -> Tumbled:
-    """Windows of `width` bins over bins [start, end), only those with rows, and those that start at `extra`."""
+    """Windows of `width` bins over bins [start, end), only those with rows or partial, and those that start at `extra`."""
     speed, batch = layers = [layer.between(start, end) for layer in merged]
     filled = np.zeros((end - start + width - 1) // width, dtype=bool)
-    for bins in [*(rows.bin for layer in layers for rows in (layer.rows, layer.late)), np.fromiter(extra, np.int64)]:
+    blocks = [block for layer in layers for block in (layer.rows, layer.late, layer.partial)]
+    for bins in [*(block.bin for block in blocks), np.fromiter(extra, np.int64)]:
         filled[(bins - start) // width] = True
     count = int(np.count_nonzero(filled))
     place = np.where(filled, np.cumsum(filled) - 1, count)  # what lies in no window goes behind the last, and is cut off

@@ -28,6 +28,7 @@ OTHER_LABEL = "__other__"
 """Where labels beyond the bound are counted."""
 FULL_BIN = "PT1H"
 NO_SCORES = "no scores"
+NOT_YET = "histograms follow within a minute"
 FINER = f"finer than {FULL_BIN}"
 
 
@@ -77,6 +78,8 @@ class Multiclass(msgspec.Struct, gc=False):
     f1_macro: Metric
     f1_weighted: Metric
     log_loss: Metric
+    brier: Metric
+    ece: Metric
     classes: dict[str, OneClass]
 
 
@@ -100,18 +103,23 @@ class Windows:
     """What is known of n windows: merged slim `rows` (n, WIDTH) and `confusion` counts (n, predicted, actual).
 
     `labels` name both axes of the confusion. `histograms`: name of a family of `full.Layout` -> (n, cells).
-    `no_histograms` says why a family is missing.
+    `no_histograms` says why there are none; else they are emitted later than the rows.
     """
 
     rows: Rows
     labels: tuple[str, ...]
     confusion: Cells
     histograms: Mapping[str, Cells] = field(default_factory=dict)
-    no_histograms: str = NO_SCORES
+    no_histograms: str = ""
 
     def cell(self, name: str) -> Cells:
         """One slim field of all windows."""
         return self.rows[:, INDEX[name]]
+
+    def no_counts(self) -> Column:
+        """What a metric of histograms is in each window without any."""
+        scored = (self.cell("scored") > 0).tolist()
+        return [Metric(None, 0, reason=self.no_histograms or (NOT_YET if some else NO_SCORES)) for some in scored]
 
 
 def performance(
@@ -223,7 +231,8 @@ def outcomes(windows: Windows, positive: str) -> tuple[Cells, Cells, Cells, Cell
 
 
 def multiclass(windows: Windows) -> list[Multiclass]:
-    """Accuracy, the log-loss, macro and weighted averages, and `classes`: precision, recall, F1, AUC of each label.
+    """Accuracy, log-loss, Brier score, ECE of the predicted label, macro and weighted averages, and `classes`: precision,
+    recall, F1, AUC of each label.
 
     In the averages over the labels seen in a window, a class without predictions or outcomes counts as 0; the weights
     are the numbers of outcomes. Both are as scikit-learn does it with `zero_division=0`.
@@ -238,7 +247,7 @@ def multiclass(windows: Windows) -> list[Multiclass]:
         score = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
         columns[f"{name}_macro"] = _ratio(score.sum(axis=1), seen.sum(axis=1), "no labelled predictions", n=n)
         columns[f"{name}_weighted"] = _ratio((score * actual).sum(axis=1), n, "no labelled predictions")
-    columns["log_loss"] = _loss(windows, "log_loss")
+    columns |= {"log_loss": _loss(windows, "log_loss"), "brier": _loss(windows, "brier"), "ece": _ece(windows)}
     each = [_one_class(windows, i) for i in range(len(windows.labels))]
     columns["classes"] = [dict(zip(windows.labels, row, strict=True)) for row in zip(*each, strict=True)] or [{} for _ in n]
     return rows_of(Multiclass, columns)
@@ -324,29 +333,29 @@ def _loss(windows: Windows, name: str) -> Column:
 def _ece(windows: Windows) -> Column:
     cells = windows.histograms.get("calibration")
     if cells is None:
-        return _nothing(windows)
-    n = cells.reshape(len(cells), CALIBRATION_BINS, 3)[:, :, 0].sum(axis=1)
-    return _mean(expected_calibration_error(cells), n, NO_SCORES)
+        return windows.no_counts()
+    n = _whole(cells.reshape(len(cells), CALIBRATION_BINS, 3)[:, :, 0].sum(axis=1))
+    errors = expected_calibration_error(cells).tolist()
+    return [
+        Metric(error, count) if count else none for error, count, none in zip(errors, n, windows.no_counts(), strict=True)
+    ]
 
 
 def _auc(windows: Windows, family: str) -> Column:
     cells = windows.histograms.get(family)
     if cells is None:
-        return _nothing(windows)
+        return windows.no_counts()
     negatives, positives = np.split(cells, 2, axis=1)
     area, bound = area_under_curve(negatives, positives)
     of_each = negatives.sum(axis=1), positives.sum(axis=1)
     n, both = _whole(sum(of_each)), np.minimum(*of_each) > 0
+    columns = area.tolist(), n, bound.tolist(), both.tolist(), windows.no_counts()
     return [
         Metric(value, count, None, most)
         if defined
-        else Metric(None, count, reason="outcomes of one class only" if count else NO_SCORES)
-        for value, count, most, defined in zip(area.tolist(), n, bound.tolist(), both.tolist(), strict=True)
+        else (Metric(None, count, reason="outcomes of one class only") if count else none)
+        for value, count, most, defined, none in zip(*columns, strict=True)
     ]
-
-
-def _nothing(windows: Windows) -> Column:
-    return [Metric(None, 0, reason=windows.no_histograms)] * len(windows.rows)
 
 
 def _divide(part: Cells, whole: Cells) -> Cells:

@@ -48,8 +48,10 @@ def merge(rows: Rows, groups: NDArray[np.intp] | None = None, count: int = 1) ->
     """
     if groups is None:
         groups = np.zeros(len(rows), dtype=np.intp)
-    merged = np.zeros((count, rows.shape[1]))
-    np.add.at(merged, groups, rows)
+    width = rows.shape[1]
+    cells = (groups[:, np.newaxis] * width + np.arange(width)).ravel()
+    # bincount of nothing is of integers.
+    merged = np.bincount(cells, rows.ravel(), count * width).astype(np.float64, copy=False).reshape(count, width)
     n = merged[:, _N]
     some = np.maximum(n, 1)
     for mean, m2 in _MOMENTS:

@@ -38,6 +38,8 @@ class Event:
     version: str = "1"
     score: float | None = None
     segment: tuple[str, str] = ("", "")
+    dropped: bool = False
+    """It had segment values that were not kept."""
 
     @property
     def hour(self):
@@ -99,7 +101,8 @@ def speed_store(events, model="m", clock=NOW, partitions=1):
         for bin, some in grouped(group, lambda e: e.bin % 12).items():
             matrix[bin] = row_of(some)
             confusion += [(bin, p, a, n) for (p, a), n in confusion_of(some, "joined").items()]
-        store.apply(partition, slim_key(model, version, *segment, hour, log), pack_slim(matrix, confusion))
+        partial = segment == ("", "") and any(event.dropped for event in group)
+        store.apply(partition, slim_key(model, version, *segment, hour, log), pack_slim(matrix, confusion, partial))
         record = pack_full(LAYOUT, cells_of_events(group))
         store.apply(partition, full_key(model, version, *segment, hour, log, LAYOUT.digest), record)
     for partition in range(partitions):
@@ -127,7 +130,8 @@ class FakeBatchView:
         keys, groups = self._grouped(model, start, end, granularity, segment, version)
         joined = np.array([row_of(g) for g in groups]).reshape(-1, slim.WIDTH)
         late = np.array([row_of(g, counts=False, quality=("late",)) for g in groups]).reshape(-1, slim.WIDTH)
-        return Rows(*keys, joined, late, np.zeros(len(groups), dtype=bool))
+        partial = [segment == ("", "") and any(event.dropped for event in group) for group in groups]
+        return Rows(*keys, joined, late, np.array(partial, dtype=bool))
 
     def confusion(self, model, start, end, granularity="hourly", segment=("", ""), version=None):
         (times, logs, versions, names), groups = self._grouped(model, start, end, granularity, segment, version)

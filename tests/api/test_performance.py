@@ -252,3 +252,27 @@ async def test_answers_are_as_the_openapi_document_says(client):
     schema = {"$ref": "#/components/schemas/Performance", "components": document["components"]}
     jsonschema.validate(found, schema, jsonschema.Draft202012Validator)
     assert orjson.dumps(found)
+
+
+@pytest.mark.parametrize("view", ["merged", "speed", "batch"])
+@pytest.mark.parametrize("width", [BIN, HOUR])
+def test_a_segment_whose_values_may_have_been_left_out_says_so(view, width):
+    events = [
+        Event(NOON * 12 + 1, segment=("dest", "MYR"), log_hour=NOON),
+        Event(NOON * 12 + 2, log_hour=NOON, dropped=True),
+        Event(NOON * 12 + 14, log_hour=NOON + 1),
+    ]
+    whole = merged_view(events, FakeBatchView(events, NOON + 2), BINARY)
+    range_ = {"start": NOON * HOUR, "end": (NOON + 2) * HOUR, "width": width, "view": view}
+    for value, predictions in (("MYR", 1), ("BZN", 0)):
+        found = answer(whole, Query("m", **range_, segment=("dest", value)), NOW)
+        assert (found["totals"]["predictions"], found["totals"]["partial"]) == (predictions, True)
+        flagged = {item["start"] for item in found["items"] if item["partial"]}
+        # The speed layer flags all that the total has of the hour.
+        may_be = {format_time((NOON * 12 + bin) * BIN // width * width) for bin in (1, 2)}
+        assert format_time((NOON * 12 + 2) * BIN // width * width) in flagged <= may_be
+    declared = Settings("m", task="binary", segments=frozenset({"dest"}))
+    kept = answer(
+        merged_view(events, FakeBatchView(events, NOON + 2), declared), Query("m", **range_, segment=("dest", "BZN")), NOW
+    )
+    assert (kept["items"], kept["totals"]["partial"]) == ([], False)

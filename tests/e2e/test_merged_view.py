@@ -214,6 +214,8 @@ def check_multiclass(pairs: list[Sent], got: dict, told: dict) -> None:
     label = [CLASSES[i] for i in scores.argmax(axis=1)]
     near(got["accuracy"], sk.accuracy_score(truth, label))
     near(got["log_loss"], sk.log_loss(truth, scores, labels=CLASSES))
+    near(got["brier"], sk.brier_score_loss(truth, scores, labels=CLASSES, scale_by_half=False))
+    near(got["ece"], ece(np.array([t == said for t, said in zip(truth, label, strict=True)]), scores.max(axis=1)))
     matrix = sk.confusion_matrix(truth, label, labels=told["confusion"]["labels"])
     assert sorted(np.array(told["confusion"]["matrix"]).ravel()) == sorted(matrix.ravel())
     assert any(math.isclose(value, sk.f1_score(truth, label, average="macro")) for value in flat(told["metrics"]))

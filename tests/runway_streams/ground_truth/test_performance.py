@@ -135,6 +135,15 @@ def test_windows_finer_than_the_histograms_say_so():
     assert metrics_of(windows, "binary", "1")[0].auc.reason == "finer than PT1H"
 
 
+def test_histograms_that_have_not_come_yet_are_not_taken_for_no_scores():
+    row = row_of(scored=3)
+    for settings, families in ((BINARY, {}), (BINARY, histograms(np.zeros(0), np.zeros(0)))):
+        found = performance(row, {("1", "1"): 3}, settings, families)
+        for name in ("auc", "ece"):
+            assert found[name] == {"value": None, "n": 0, "reason": "histograms follow within a minute"}
+    assert performance(row_of(), {}, BINARY)["auc"]["reason"] == "no scores"
+
+
 def test_multiclass_metrics_are_those_of_scikit_learn():
     labels = ["a", "b", "c", "d"]
     actual = rng.choice(labels[:3], 400)
