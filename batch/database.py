@@ -32,7 +32,7 @@ _CONSTANTS = {
     "SCORE_BINS": SCORE_BINS, "CALIBRATION_BINS": CALIBRATION_BINS, "CLASS_BINS": CLASS_BINS,
     "MAX_SEGMENT_VALUES": MAX_SEGMENT_VALUES, "MAX_PAIRS": MAX_PAIRS, "OTHER": OTHER,
     "counts_up_to": ",\n    ".join(
-        f"count_if(delay <= {edge})::INT AS {name}" for edge, name in zip(slim.DELAY_EDGES, _UP_TO, strict=True)
+        f"coalesce(count_if(delay <= {edge}), 0)::INT AS {name}" for edge, name in zip(slim.DELAY_EDGES, _UP_TO, strict=True)
     ),
     "delay_counts": ",\n    ".join(
         f"{upper} - {lower} AS {name}"
