@@ -25,18 +25,24 @@ MAX_SEGMENT_VALUES = 64
 ROW_GROUP = 65_536
 
 _SUMS = tuple(name for name in slim.QUALITY if not name.endswith(("_mean", "_m2")))
+_ERRORS = slim.QUALITY[slim.QUALITY.index("errors") :]
+_UP_TO = tuple(f"up_to_{i}" for i in range(len(slim.DELAY_EDGES)))
 _CONSTANTS = {
     "BIN": BIN, "HOUR": HOUR, "HOUR_BINS": BINS_PER_HOUR, "LIFE": LIFE, "CARRY": CARRY, "CLIP": slim.CLIP,
     "SCORE_BINS": SCORE_BINS, "CALIBRATION_BINS": CALIBRATION_BINS, "CLASS_BINS": CLASS_BINS,
     "MAX_SEGMENT_VALUES": MAX_SEGMENT_VALUES, "MAX_PAIRS": MAX_PAIRS, "OTHER": OTHER,
-    "delay_bin": "CASE " + " ".join(
-        f"WHEN outcome_time - time <= {edge} THEN {i}" for i, edge in enumerate(slim.DELAY_EDGES)
-    ) + f" ELSE {len(slim.DELAY_EDGES)} END",
-    "delay_counts": ",\n    ".join(f"count_if(delay_bin = {i})::INT AS {name}" for i, name in enumerate(slim.DELAYS)),
+    "counts_up_to": ",\n    ".join(
+        f"coalesce(count_if(delay <= {edge}), 0)::INT AS {name}" for edge, name in zip(slim.DELAY_EDGES, _UP_TO, strict=True)
+    ),
+    "delay_counts": ",\n    ".join(
+        f"{upper} - {lower} AS {name}"
+        for name, lower, upper in zip(slim.DELAYS, ("0", *_UP_TO), (*_UP_TO, "(joined + late)"), strict=True)
+    ),
     "merged_counts": ",\n    ".join(f"sum({name})::INT AS {name}" for name in slim.COUNTS),
     "merged_sums": ",\n    ".join(f"sum({name}) AS {name}" for name in _SUMS),
     "merged_late_sums": ",\n    ".join(f"sum(late_{name}) AS late_{name}" for name in _SUMS),
-    "late_columns": ", ".join(f"coalesce(late.{name}, 0) AS late_{name}" for name in slim.QUALITY),
+    "error_columns": ", ".join(f"coalesce(joined_errors.{name}, 0) AS {name}" for name in _ERRORS),
+    "late_error_columns": ", ".join(f"coalesce(late_errors.{name}, 0) AS late_{name}" for name in _ERRORS),
 }  # fmt: skip
 """What `$NAME` stands for in the statements: bounds and lists of columns have one source, the Python of both layers."""
 

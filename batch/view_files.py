@@ -40,7 +40,7 @@ def make_tables(db: duckdb.DuckDBPyConnection) -> None:
     create_view(db, "contribution_by_part")
     # Without segments, the union's other branch would still cost a join.
     source = "contribution_by_part" if segmented else "(SELECT *, 0 AS part, true AS is_declared FROM contribution)"
-    create(db, "five_minute", "five_minute", contribution=source, quality=statement("quality").template)
+    create(db, "five_minute", "five_minute", contribution=source, errors=statement("errors").template)
     create(db, "five_minute_confusion", "five_minute_confusion", contribution=source)
     to_hour = {"floor": floor("bin", BINS_PER_HOUR), "key": "series, part, bin, log_hour"}
     create(db, "hourly", "merged_rows", source="five_minute", **to_hour)

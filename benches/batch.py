@@ -4,7 +4,7 @@
 
 The archive is generated: `--rows` predictions over 7 days of log, and a day more for the second night; 4 partitions, 25
 characters an id, 10 features of JSON each (`--features 0`: none); 90 % have an outcome after an exponential delay of
-2 h (window 6 h); 0.1 % are duplicates.
+2 h (window 6 h); 0.1 % are duplicates. Beside it, the ceiling: DuckDB reading and joining the same files and nothing else.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,9 +24,11 @@ import pyarrow as pa
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from batch.cutoff import Cutoff
+from batch.database import connect, view_by_name
+from batch.join import OUTCOME_COLUMNS, PREDICTION_COLUMNS
 from batch.lake import FolderLake
 from batch.nightly import make_snapshot
-from batch.segments import OUTCOMES, PREDICTIONS, Segment, parquet_of
+from batch.segments import OUTCOMES, PREDICTIONS, SCHEMAS, Segment, parquet_of, segments_after
 from runway_streams.ground_truth.times import HOUR
 
 PARTITIONS = 4
@@ -55,8 +58,9 @@ def main() -> None:
 def measure(options: argparse.Namespace, home: Path) -> dict:
     lake = FolderLake(home / "lake")
     generate(lake, options.rows, options.models, options.features)
-    peak = Peak()
     cpu = psutil.Process().cpu_times
+    ceiling_rows, ceiling_seconds, ceiling_cpu_seconds = ceiling(lake, options.memory, home / "scratch")
+    peak = Peak()
     began = cpu()
     week = make_snapshot(lake, Cutoff(FIRST_HOUR + WEEK, 0), home / "scratch", options.memory, 0)
     between = cpu()
@@ -71,6 +75,9 @@ def measure(options: argparse.Namespace, home: Path) -> dict:
         "outcomes": week.outcomes,
         "seconds": week.seconds,
         "cpu_seconds": round(used[0], 2),
+        "ceiling_rows_per_second": int(ceiling_rows / ceiling_seconds),
+        "ceiling_cpu_seconds": round(ceiling_cpu_seconds, 2),
+        "share_of_ceiling": round(week.rows_per_second * ceiling_seconds / ceiling_rows, 3),
         "joined": week.joined,
         "late": week.late,
         "duplicates": week.duplicates,
@@ -85,6 +92,22 @@ def measure(options: argparse.Namespace, home: Path) -> dict:
         "models": options.models,
         "features": options.features,
     }
+
+
+def ceiling(lake: FolderLake, memory: str, scratch: Path) -> tuple[int, float, float]:
+    """Rows, seconds and CPU seconds of DuckDB reading the week's columns and joining them by id, and nothing else."""
+    week = [segment for segment in segments_after(lake, {}, scratch) if segment.log_hour < FIRST_HOUR + WEEK]
+    files = {t: lake.fetch([one.path for one in week if one.topic == t], scratch) for t in ("predictions", "outcomes")}
+    columns = {"predictions": PREDICTION_COLUMNS, "outcomes": OUTCOME_COLUMNS}
+    read = ", ".join(f"any_value({topic}.{name})" for topic, names in columns.items() for name in names)
+    cpu = psutil.Process().cpu_times
+    with connect(memory, scratch) as db:
+        for topic, paths in files.items():
+            view_by_name(db, topic, paths, SCHEMAS[topic], scratch)
+        before, started = cpu(), time.perf_counter()
+        db.execute(f"SELECT {read} FROM predictions JOIN outcomes USING (id)").fetchall()
+        seconds, after = time.perf_counter() - started, cpu()
+    return sum(one.rows for one in week), seconds, after.user + after.system - before.user - before.system
 
 
 class Peak:

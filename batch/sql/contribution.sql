@@ -9,7 +9,7 @@ SELECT
     status = 'late' AS is_late,
     status = 'early' AS is_early,
     status IN ('joined', 'late') AS is_labelled,
-    CASE WHEN status IN ('joined', 'late') THEN $delay_bin ELSE -1 END AS delay_bin,
+    CASE WHEN status IN ('joined', 'late') THEN outcome_time - time END AS delay,
     outcome_label = positive AS is_positive,
     CASE WHEN task IS NULL OR task = 'binary' THEN CASE WHEN outcome_label = positive THEN score ELSE 1 - score END
          WHEN task = 'multiclass' AND cardinality(scores) > 0 THEN coalesce(scores[outcome_label], 0)
@@ -18,6 +18,7 @@ SELECT
          ELSE (1 - truth) * (1 - truth)
     END AS brier,
     CASE WHEN truth IS NOT NULL THEN -ln(greatest($CLIP, least(1 - $CLIP, truth))) END AS log_loss,
+    value AS predicted_value,
     CASE WHEN task IS NULL OR task = 'regression' THEN value - outcome_value END AS error,
     CASE WHEN error IS NOT NULL THEN outcome_value END AS outcome,
     CASE WHEN error IS NOT NULL THEN lower END AS lower,
