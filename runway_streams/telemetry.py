@@ -125,21 +125,23 @@ class Outside:
 
 
 def state_counters(partitions: PartitionCounters) -> Iterable[Metric]:
-    """The counters of partitions' states as metric families.
+    """The counters of partitions' states as metric families. What has not happened yet is 0: an alert on an increase needs
+    the value before the first.
 
-    >>> [sample.value for family in state_counters({0: {"joined": 3}}) for sample in family.samples]
-    [3]
+    >>> shown = {family.name: family.samples[0].value for family in state_counters({0: {"joined": 3}}) if family.samples}
+    >>> shown["runway_joined"], shown["runway_gaps"], shown["runway_events"]
+    (3, 0, 0)
     """
     events = CounterMetricFamily("runway_events", "Events read", labels=["topic", "partition"])
     dead = CounterMetricFamily("runway_dead_letters", "Events that could not be used", labels=["reason", "partition"])
     known = {name: CounterMetricFamily(*shown, labels=["partition"]) for name, shown in STATE_COUNTERS.items()}
     for partition, counters in partitions.items():
+        for name, family in known.items():
+            family.add_metric([str(partition)], counters.get(name, 0))
+        for topic in TOPIC_COUNTERS:
+            events.add_metric([topic, str(partition)], counters.get(topic, 0))
         for name, value in counters.items():
-            if name in known:
-                known[name].add_metric([str(partition)], value)
-            elif name in TOPIC_COUNTERS:
-                events.add_metric([name, str(partition)], value)
-            elif name.startswith(DEAD_LETTERS):
+            if name.startswith(DEAD_LETTERS):
                 dead.add_metric([name.removeprefix(DEAD_LETTERS), str(partition)], value)
     yield from (events, dead, *known.values())
 
