@@ -84,6 +84,7 @@ class Accumulators:
         self._open_full: set[FullKey] = set()
         self._segments: dict[tuple[str, int], set[tuple[str, str]]] = {}
         self._targets: dict[tuple, Target] = {}
+        """By the record's key; totals also by (model, version, event hour, log hour), where one holds for the whole hour."""
         self._touched: list[Target] = []
         """All targets since the last pack: also those that a change of settings has replaced."""
         self._revision = history.revision
@@ -145,19 +146,14 @@ class Accumulators:
         if self._revision != self._history.revision:
             self._targets.clear()
             self._revision = self._history.revision
-        find = self._targets.get
-        totals: list[Target] = []
-        segmented: list[int] = []
-        for i, head in enumerate(heads):
-            log_time = head.log_time
-            key = (head.model, head.version, "", "", head.time // HOUR, log_time // HOUR)
-            target = find(key)
-            if target is None or not target.since <= log_time < target.until:
-                target = self._target(key, log_time, admit)
-            totals.append(target)
-            if head.segment:
-                segmented.append(i)
-        bins = np.array([head.time for head in heads]) // BIN % BINS_PER_HOUR
+        times = np.array([head.time for head in heads])
+        log_hours = np.array([head.log_time for head in heads]) // HOUR
+        models, versions = [head.model for head in heads], [head.version for head in heads]
+        keys = zip(models, versions, (times // HOUR).tolist(), log_hours.tolist(), strict=True)
+        found = list(map(self._targets.get, keys))
+        totals = [target or self._total(head, admit) for target, head in zip(found, heads, strict=True)]
+        segmented = [i for i, head in enumerate(heads) if head.segment]
+        bins = times // BIN % BINS_PER_HOUR
         source = np.arange(len(heads))
         if not segmented:
             return Entries(totals, totals, bins, source, [])
@@ -204,6 +200,17 @@ class Accumulators:
                 seen.add(pair)
             kept.append(pair)
         return kept
+
+    def _total(self, head: PredictionHead, admit: bool) -> Target:
+        """The target of a prediction's total."""
+        log_hour = head.log_time // HOUR
+        key = (head.model, head.version, "", "", head.time // HOUR, log_hour)
+        target = self._targets.get(key)
+        if target is None or not target.since <= head.log_time < target.until:
+            target = self._target(key, head.log_time, admit)
+        if target.own and target.since <= log_hour * HOUR and (log_hour + 1) * HOUR <= target.until:
+            self._targets[head.model, head.version, key[4], log_hour] = target
+        return target
 
     # -- targets -------------------------------------------------------------------------------------------------
 
