@@ -212,7 +212,7 @@ def _read_parquet(path: Path, topic: str) -> Iterator[bytes]:
             rows = db.execute(f"SELECT {', '.join([typed, *map(_quoted, texts)])} {source}", [str(path)])
             while batch := rows.fetchmany(BATCH):
                 for said, *cells in batch:
-                    yield _event(texts, cells, said or "{}")
+                    yield _event(texts, cells, said or "{}") if cells else said.encode()
         except duckdb.Error as error:
             raise ConfigError(f"{path} cannot be read: {str(error).splitlines()[0]}.") from error
 
@@ -250,12 +250,12 @@ def _event(names: Sequence[str], texts: Sequence[str | None], typed: str = "{}")
 
 
 def _text(text: str) -> Any:
-    """What a text says: a JSON number, boolean or object, or else itself.
+    """What a text says: a JSON number, boolean, object or string in quotes, or else itself.
 
-    >>> _text("late"), _text("1 apple"), _text("True"), bytes(_text("0.70")), bytes(_text('{"score": 0.9}'))
-    ('late', '1 apple', True, b'0.70', b'{"score": 0.9}')
+    >>> _text("late"), _text("1 apple"), _text("True"), bytes(_text("0.70")), bytes(_text('"0.70"'))
+    ('late', '1 apple', True, b'0.70', b'"0.70"')
     """
-    if text[:1] not in "-0123456789{tf":
+    if text[:1] not in '-0123456789{"tf':
         return _WORDS.get(text, text)
     try:
         return _decode_raw(text)

@@ -30,6 +30,8 @@ CELLS = [
     ("[1]", "[1]"),
     ("{", "{"),
     ("1 apple", "1 apple"),
+    ('"0.7"', "0.7"),
+    ('"quoted" once', '"quoted" once'),
     ('{"score": 0.9}', {"score": 0.9}),
     ('{"value": 3, "interval": {"lower": 1, "upper": 5}}', {"value": 3, "interval": {"lower": 1, "upper": 5}}),
 ]

@@ -144,7 +144,23 @@ SETTINGS = [
 ]
 MODELS = ["binary", "classes", "regression", "guessed"]
 NAMES = ["1", "007", "1.0", "x y", 'Ä, "b"']
-WORDS = ["late", "on_time", "a", "b", 'Ä, "b"', " late ", "two\nlines", "{", "[1]", "null", "nan", "toast"]
+WORDS = [
+    "late",
+    "on_time",
+    "a",
+    "b",
+    'Ä, "b"',
+    " late ",
+    "two\nlines",
+    "{",
+    "[1]",
+    "null",
+    "nan",
+    "toast",
+    "0.7",
+    "1",
+    "true",
+]
 START = 1_700_000_000_000
 
 scores = st.integers(1, 99).map(lambda n: n / 100)
@@ -192,24 +208,33 @@ def in_notation(events: list[dict], notation: str) -> list[dict]:
 
 
 def write_as(path: Path, events: list[dict]) -> Path:
-    """As lines, as an array, or as a table: there a column is typed where all its values are of one type, else of texts."""
-    names = {name: None for event in events for name in event}
-    columns = {name: [event.get(name) for event in events] for name in names}
+    """As lines, as an array, or as a table: in Parquet a column is typed where all its values are of one type."""
     if path.suffix == ".ndjson":
         return write(path, events)
     if path.suffix == ".json":
         path.write_text(json.dumps(events, indent=1))
-    elif path.suffix == ".csv":
+        return path
+    columns = {name: [event.get(name) for event in events] for event in events for name in event}
+    texts = {name: [text(name, value) for value in column] for name, column in columns.items()}
+    if path.suffix == ".csv":
         with path.open("w", newline="") as file:
-            csv.writer(file).writerows([list(names), *zip(*(map(text, column) for column in columns.values()), strict=True)])
+            csv.writer(file).writerows([list(texts), *zip(*texts.values(), strict=True)])
     else:
-        alike = {name: len({type(value) for value in column if value is not None}) == 1 for name, column in columns.items()}
-        pq.write_table(pa.table({n: c if alike[n] else [text(v) for v in c] for n, c in columns.items()}), path)
+        typed = {name: column for name, column in columns.items() if is_typed(column)}
+        pq.write_table(pa.table(texts | typed), path)
     return path
 
 
-def text(value) -> str | None:
-    return value if isinstance(value, str) or value is None else json.dumps(value)
+def is_typed(column: list) -> bool:
+    kinds = {type(value) for value in column if value is not None}
+    return len(kinds) == 1 and kinds != {str}
+
+
+def text(name: str, value) -> str | None:
+    """As JSON where it is no string, or one that would say something else as JSON."""
+    if value is None or name in ("prediction_id", "model_id", "model_version", "entity_id"):
+        return value
+    return value if isinstance(value, str) and value not in ("0.7", "1", "true") else json.dumps(value)
 
 
 def directly(predictions: list[dict], outcomes: list[dict], settings: Path) -> dict:
