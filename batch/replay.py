@@ -22,6 +22,8 @@ from schemas.model_settings import ModelSettings
 from tables.memory_store import MemoryStore
 
 COMMIT_EVENTS = 50_000
+LATEST = 2**62
+"""Reports are by a model's latest settings, as the API's answers are."""
 
 
 @dataclass
@@ -30,13 +32,19 @@ class Tally:
 
     rows: dict[int | None, np.ndarray] = field(default_factory=dict)
     confusion: dict[int | None, Counter] = field(default_factory=dict)
-    families: dict[str, np.ndarray] = field(default_factory=dict)
+    families: dict[int | None, dict[str, np.ndarray]] = field(default_factory=dict)
 
     def add(self, day: int | None, rows: np.ndarray, confusion: Counter) -> None:
         """Adds slim rows of one day, or of the whole (None)."""
         before = self.rows.get(day, slim.empty(1)[0])
         self.rows[day] = slim.merge(np.vstack([before[np.newaxis], rows]))[0]
         self.confusion.setdefault(day, Counter()).update(confusion)
+
+    def add_families(self, day: int | None, families: dict[str, np.ndarray]) -> None:
+        """Adds histograms of one day, or of the whole (None)."""
+        sums = self.families.setdefault(day, {})
+        for name, cells in families.items():
+            sums[name] = sums.get(name, 0) + cells
 
 
 def replay(predictions: Path, outcomes: Path, settings: Path | None = None) -> dict[str, Any]:
@@ -61,7 +69,7 @@ def replay(predictions: Path, outcomes: Path, settings: Path | None = None) -> d
     seconds = time.perf_counter() - began
     counters = dict(sorted(partition.state.counters.items()))
     return {
-        "models": {model: _report(tally, history.at(model, 0)) for model, tally in sorted(tallies.items())},
+        "models": {model: _report(tally, history.at(model, LATEST)) for model, tally in sorted(tallies.items())},
         "counters": counters,
         "dead_letters": sum(n for name, n in counters.items() if name.startswith("dead_letters")),
         "events": events,
@@ -84,6 +92,8 @@ def read_settings(path: Path) -> SettingsHistory:
     """The settings in a file; ConfigError where they cannot be read."""
     try:
         found = msgspec.json.decode(path.read_bytes(), type=ModelSettings | list[ModelSettings])
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.", "Give a JSON file of settings.") from error
     except msgspec.MsgspecError as error:
         raise ConfigError(f"{path} holds no model settings: {error}.") from error
     history = SettingsHistory()
@@ -108,30 +118,37 @@ def _collect(partition: Partition, tallies: dict[str, Tally], before: int | None
 
 
 def _add(tally: Tally, key: Key, record: bytes) -> None:
+    day = key.event_hour * HOUR // DAY
     if key.kind == "full":
-        for name, cells in unpack_full(record).families.items():
-            tally.families[name] = tally.families.get(name, 0) + cells
+        families = {name: cells for name, cells in unpack_full(record).families.items() if _is_measured(name)}
+        tally.add_families(None, families)
+        tally.add_families(day, families)
         return
     found = unpack_slim(record)
     confusion: Counter[tuple[str, str]] = Counter()
     for _, predicted, actual, n in found.confusion:
         confusion[predicted, actual] += n
     tally.add(None, found.matrix, confusion)
-    tally.add(key.event_hour * HOUR // DAY, found.matrix, confusion)
+    tally.add(day, found.matrix, confusion)
+
+
+def _is_measured(family: str) -> bool:
+    """The others have the bins of a profile, and do not add up once it has changed."""
+    return family in ("score_class", "calibration") or family.startswith("class:")
 
 
 def _report(tally: Tally, settings: Settings) -> dict[str, Any]:
     days = sorted(day for day in tally.rows if day is not None)
     return {
-        **_window(tally, None, settings, tally.families),
-        "days": [{"date": format_time(day * DAY)[:10], **_window(tally, day, settings, None)} for day in days],
+        **_window(tally, None, settings),
+        "days": [{"date": format_time(day * DAY)[:10], **_window(tally, day, settings)} for day in days],
     }
 
 
-def _window(tally: Tally, day: int | None, settings: Settings, families: dict[str, np.ndarray] | None) -> dict[str, Any]:
+def _window(tally: Tally, day: int | None, settings: Settings) -> dict[str, Any]:
     row = tally.rows[day]
     counts = {name: int(row[slim.INDEX[name]]) for name in ("predictions", "joined", "late", "early")}
     confusion = tally.confusion[day]
-    metrics = performance(row, confusion, settings, families)
+    metrics = performance(row, confusion, settings, tally.families.get(day))
     pairs = [{"predicted": p, "actual": a, "n": n} for (p, a), n in sorted(confusion.items())]
     return {**counts, "metrics": metrics, "confusion": pairs}
