@@ -8,6 +8,7 @@ import uvicorn
 
 from api.app import application
 from runway_streams.config import Config
+from runway_streams.ports import check_free
 
 GRACE_S = 10
 """How long requests may take to end after a SIGTERM."""
@@ -18,7 +19,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 def serve(config: Config, host: str = "127.0.0.1", port: int = 8000) -> None:
-    """Serves until SIGTERM or Ctrl-C, then lets running requests end."""
+    """Serves until SIGTERM or Ctrl-C, then lets running requests end. Raises ConfigError where the port is taken."""
+    asyncio.run(check_free(host, port, "--port"))
     settings = uvicorn.Config(
         application(config),
         host=host,

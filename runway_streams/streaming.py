@@ -6,6 +6,7 @@
 The apps are made when they are asked for, from the environment: importing this module wires nothing.
 """
 
+import asyncio
 import gc
 import logging
 import os
@@ -19,9 +20,11 @@ from mode.supervisors import CrashingSupervisor
 from runway_streams.batch_consumer import BatchApp, PassThrough
 from runway_streams.config import Config
 from runway_streams.errors import RunwayError
+from runway_streams.ports import check_free
 from runway_streams.runtimes.archive import ArchiveRuntime
 from runway_streams.runtimes.ground_truth import GroundTruthRuntime
 from runway_streams.runtimes.runtime import Runtime
+from runway_streams.topics import require_topics
 from runway_streams.worker_web import WorkerWeb
 
 APPS: dict[str, type[Runtime]] = {"ground_truth": GroundTruthRuntime, "archive": ArchiveRuntime}
@@ -46,12 +49,23 @@ def __getattr__(name: str) -> faust.App:
 
 
 def run_worker(name: str, config: Config) -> None:
-    """Runs one app until it is stopped; `name` is as on the command line, `ground-truth` or `archive`."""
+    """Runs one app until it is stopped; `name` is as on the command line, `ground-truth` or `archive`.
+
+    Raises what ended it: RunwayError with what to do, or a bug.
+    """
     short = name.replace("-", "_")
     if short not in APPS:
         raise RunwayError(f"There is no worker {name!r}.", f"Give one of {', '.join(GROUPS.values())}.")
-    app = make_app(short, config)
-    app.worker_main_with(config)
+    worker = RuntimeWorker(make_app(short, config), config)
+    # Faust would tell of its own start and end around the one sentence that matters.
+    worker.loop.run_until_complete(check_start(config))
+    worker.run()
+
+
+async def check_start(config: Config) -> None:
+    """Raises RunwayError for what most often keeps a worker from starting: its port, Kafka, the topics."""
+    await check_free(config.web_host, config.web_port, "RUNWAY_WEB_PORT")
+    await require_topics(config)
 
 
 class RuntimeApp(BatchApp):
@@ -88,17 +102,49 @@ class RuntimeApp(BatchApp):
     def even(self, tps: set[Any] | None) -> set[Any] | None:
         return self.runtime.even(tps)
 
-    def worker_main_with(self, config: Config) -> None:
-        """Runs the worker as `faust worker` does, without its command line."""
-        worker = faust.Worker(
-            self,
+
+class RuntimeWorker(faust.Worker):
+    """Runs an app as `faust worker` does, without its command line, and keeps the first error: later ones only mask it."""
+
+    reason: BaseException | None = None
+
+    def __init__(self, app: RuntimeApp, config: Config) -> None:
+        super().__init__(
+            app,
             loglevel="INFO",
             override_logging=True,
             quiet=False,
             redirect_stdouts=False,
             workdir=str(config.home),
         )
-        worker.execute_from_commandline()
+
+    def run(self) -> None:
+        """Runs until it is stopped, and raises what ended it: SystemExit where it was a signal."""
+        try:
+            self.execute_from_commandline()
+        except BaseException as error:
+            ended = error
+        raise self.reason or ended
+
+    async def start(self) -> None:
+        try:
+            await super().start()
+        except Exception as error:
+            self._keep(error)
+            raise
+
+    def _crash(self, reason: BaseException) -> None:
+        self._keep(reason)
+        super()._crash(reason)
+
+    def _keep(self, reason: BaseException) -> None:
+        if self.reason is None and not isinstance(reason, asyncio.CancelledError):
+            self.reason = reason
+
+    def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:
+        super().on_setup_root_logger(logger, level)
+        for handler in logger.handlers:
+            handler.addFilter(_drop_traceback)
 
 
 def make_app(name: str, config: Config) -> RuntimeApp:
@@ -135,6 +181,13 @@ def make_app(name: str, config: Config) -> RuntimeApp:
     app.agent(topic, name=name, concurrency=1)(_agent(app.runtime.consume))
     app.on_partitions_revoked.connect(app.runtime.revoked)  # type: ignore[arg-type]
     return app
+
+
+def _drop_traceback(record: logging.LogRecord) -> bool:
+    """An error for people needs no traceback."""
+    if record.exc_info and isinstance(record.exc_info[1], RunwayError):
+        record.exc_info = record.exc_text = None
+    return True
 
 
 def relax_collector() -> None:

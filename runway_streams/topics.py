@@ -11,7 +11,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from runway_streams.config import Config, kafka_client_options
-from runway_streams.errors import DependencyDown, RunwayError
+from runway_streams.errors import ConfigError, DependencyDown, Refused, RunwayError
 
 DAY_MS = 24 * 60 * 60 * 1000
 MIB = 1024 * 1024
@@ -87,12 +87,14 @@ async def create_topics(config: Config, partitions: int | None = None, replicati
     """Create the topics that are missing and return their names; those that exist stay as they are.
 
     `partitions` defaults to what the existing predictions have, else to 4; `replication` to three, or to the number
-    of brokers where there are fewer.
+    of brokers where there are fewer. Raises ConfigError, and creates none, where existing ones have other partitions.
     """
     async with _admin(config) as admin:
         existing = await _describe(admin, config)
         if partitions is None:
             partitions = _partitions_of(existing, config) or DEFAULT_PARTITIONS
+        else:
+            _refuse_other_partitions(partitions, existing, config)
         if replication is None:
             replication = min(3, len((await admin.describe_cluster())["brokers"]))
         missing = [topic for topic in TOPICS if config.topic(topic.noun) not in existing]
@@ -109,6 +111,13 @@ async def inspect_topics(config: Config) -> list[Finding]:
     async with _admin(config) as admin:
         existing = await _describe(admin, config)
     return [finding for topic in TOPICS for finding in _inspect(topic, config, existing)]
+
+
+async def require_topics(config: Config) -> None:
+    """Raises Refused where the topics would make answers wrong, with what to do."""
+    failures = [finding for finding in await inspect_topics(config) if finding.level == "fail"]
+    if failures:
+        raise Refused(" ".join(f"{finding.sentence} {finding.remedy}" for finding in failures))
 
 
 async def count_partitions(config: Config) -> dict[str, int]:
@@ -253,6 +262,20 @@ async def _settings(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[st
         for answer in answers
         for _code, _message, _kind, name, entries in answer.resources
     }
+
+
+def _refuse_other_partitions(wanted: int, existing: Mapping[str, Existing], config: Config) -> None:
+    names = [config.topic(topic.noun) for topic in COPARTITIONED]
+    others = [
+        f"{name} has {_count(existing[name].partitions, 'partition')}"
+        for name in names
+        if name in existing and existing[name].partitions != wanted
+    ]
+    if others:
+        raise ConfigError(
+            f"{' and '.join(others)}, not {wanted}, and this cannot be changed.",
+            "Leave --partitions out to keep them, or set RUNWAY_TOPIC_PREFIX to another for new topics.",
+        )
 
 
 def _new_topic(topic: Topic, config: Config, partitions: int, replication: int) -> NewTopic:

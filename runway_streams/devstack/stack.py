@@ -22,6 +22,7 @@ from runway_streams.devstack import children
 from runway_streams.devstack.jars import Say
 from runway_streams.devstack.kafka import EmbeddedKafka
 from runway_streams.errors import DependencyDown, Refused, RunwayError
+from runway_streams.ports import check_free
 from runway_streams.topics import create_topics
 
 RESTARTS = 5
@@ -125,6 +126,7 @@ class Stack:
     def start(self) -> None:
         """Start everything, and return once the API says that it is ready."""
         self._refuse_second()
+        asyncio.run(check_free("127.0.0.1", self._api_port, "--port"))
         try:
             self._say("Starting Kafka ...")
             self.kafka.start()

@@ -1,5 +1,6 @@
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -82,6 +83,42 @@ def test_no_kafka_is_one_sentence(tmp_path):
     assert "RUNWAY_BOOTSTRAP" in result.stderr
 
 
+@pytest.mark.parametrize("name", ["ground-truth", "archive"])
+def test_a_worker_without_kafka_is_one_sentence(tmp_path, name):
+    bootstrap = f"127.0.0.1:{free_port()}"
+    result = runway("worker", name, home=tmp_path, RUNWAY_BOOTSTRAP=bootstrap, RUNWAY_WEB_PORT="0")
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"runway: Kafka at {bootstrap} did not answer")
+    assert (result.stdout + result.stderr).count("\n") == 1
+
+
+@pytest.fixture
+def taken():
+    """A port that somebody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        yield str(other.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "setting"),
+    [(["api", "--port"], "--port"), (["up", "--port"], "--port"), (["worker", "archive"], "RUNWAY_WEB_PORT")],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_port_that_is_taken_is_one_sentence_before_anything_starts(arguments, setting, taken, tmp_path):
+    port = [taken] if arguments[-1] == "--port" else []
+    result = runway(*arguments, *port, home=tmp_path, RUNWAY_WEB_PORT=taken)
+    told = f"runway: Port {taken} on 127.0.0.1 is taken. Stop what listens there, or give another with {setting}.\n"
+    assert (result.returncode, result.stdout, result.stderr) == (2, "", told)
+    assert not (tmp_path / "kafka").exists()
+
+
+def test_an_address_of_another_machine_is_one_sentence(tmp_path):
+    result = runway("api", "--host", "203.0.113.1", home=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith("runway: Port 8000 on 203.0.113.1 cannot be listened on: ")
+    assert result.stderr.count("\n") == 1
+
+
 @pytest.mark.kafka
 def test_topics_are_created_and_checked_for_scripts(config, tmp_path):
     environ = {"RUNWAY_BOOTSTRAP": config.bootstrap, "RUNWAY_TOPIC_PREFIX": config.topic_prefix}
@@ -91,6 +128,12 @@ def test_topics_are_created_and_checked_for_scripts(config, tmp_path):
 
     created = runway("topics", "create", "--partitions", "2", "--json", home=tmp_path, **environ)
     assert f"{config.topic_prefix}predictions" in json.loads(created.stdout)["created"]
+
+    other = runway("topics", "create", "--partitions", "3", home=tmp_path, **environ)
+    assert other.returncode == 2
+    assert "predictions has 2 partitions" in other.stderr
+    assert "not 3, and this cannot be changed" in other.stderr
+    assert runway("topics", "create", "--partitions", "2", home=tmp_path, **environ).returncode == 0
 
     after = runway("topics", "check", "--json", home=tmp_path, **environ)
     assert after.returncode == 0

@@ -4,8 +4,8 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from runway_streams.devstack.children import free_port
-from runway_streams.errors import DependencyDown
-from runway_streams.topics import TOPICS, create_topics, inspect_topics
+from runway_streams.errors import ConfigError, DependencyDown, Refused
+from runway_streams.topics import TOPICS, count_partitions, create_topics, inspect_topics, require_topics
 
 pytestmark = pytest.mark.kafka
 
@@ -16,6 +16,8 @@ async def create_by_hand(config, noun, partitions=2, **settings):
     dotted = {name.replace("_", "."): value for name, value in settings.items()}
     await admin.create_topics([NewTopic(config.topic(noun), partitions, 1, topic_configs=dotted)])
     await admin.close()
+    while config.topic(noun) not in await count_partitions(config):
+        pass
 
 
 async def findings_about(config, noun):
@@ -26,7 +28,7 @@ async def test_created_topics_are_as_they_must_be_and_stay(config):
     created = await create_topics(config, partitions=3)
     assert created == [config.topic(topic.noun) for topic in TOPICS]
     assert {finding.level for finding in await inspect_topics(config)} == {"ok"}
-    assert await create_topics(config, partitions=5) == []
+    assert await create_topics(config, partitions=3) == await create_topics(config) == []
     assert "3 partitions" in (await findings_about(config, "predictions"))[0].sentence
 
 
@@ -45,11 +47,21 @@ async def test_topics_that_are_missing_follow_the_partitions_of_the_predictions(
 
 async def test_other_partition_counts_are_refused(config):
     await create_by_hand(config, "outcomes", 5, message_timestamp_type="LogAppendTime")
-    await create_topics(config, partitions=2)
+    await create_by_hand(config, "predictions", 2, message_timestamp_type="LogAppendTime")
+    await create_topics(config)
     (finding,) = await findings_about(config, "outcomes")
     assert finding.level == "fail"
     assert "has 5 partitions" in finding.sentence
     assert "has 2" in finding.sentence
+    with pytest.raises(Refused, match=r"has 5 partitions, but .*predictions has 2"):
+        await require_topics(config)
+
+
+async def test_partitions_that_cannot_be_had_are_refused_before_a_topic_is_created(config):
+    await create_by_hand(config, "outcomes", 5, message_timestamp_type="LogAppendTime")
+    with pytest.raises(ConfigError, match=r"outcomes has 5 partitions, not 2, and this cannot be changed"):
+        await create_topics(config, partitions=2)
+    assert "does not exist" in (await findings_about(config, "predictions"))[0].sentence
 
 
 @pytest.mark.parametrize(
