@@ -17,7 +17,7 @@ from runway_streams.ground_truth.partition import OUTCOMES, PREDICTIONS
 from runway_streams.ground_truth.recovery import TOPICS
 from runway_streams.ground_truth.settings import NOTICE
 from runway_streams.ground_truth.times import MINUTE
-from runway_streams.topics import inspect_topics
+from runway_streams.topics import require_topics
 
 IDLE_MARGIN = MINUTE
 """A topic that was read to its end is taken to have reached the wall time of the broker's last answer less this."""
@@ -53,9 +53,7 @@ class Runtime(ABC):
 
     async def start(self) -> None:
         """Checks the topics, reads the models' settings to their end. Raises Refused with what to do."""
-        findings = [finding for finding in await inspect_topics(self.config) if finding.level == "fail"]
-        if findings:
-            raise Refused(" ".join(f"{finding.sentence} {finding.remedy}" for finding in findings))
+        await require_topics(self.config)
         self.settings.start()
         try:
             async with asyncio.timeout(START_LIMIT_S):
