@@ -13,10 +13,13 @@ from runway_streams.errors import ConfigError
 
 DEFAULT_BOOTSTRAP = "localhost:9092"
 SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+BUCKET_SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl")
 SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_ARCHIVE = re.compile(r"file:///|(?!file)[a-z0-9]+://[^/]")
+_BROKER = re.compile(r"\s*(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d+))?\s*")
+_ARCHIVE = re.compile(rf"file:///|(?:{'|'.join(BUCKET_SCHEMES)})://[^/]")
+_SWITCH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 _MEMORY = re.compile(r"\d+(\.\d+)?\s*[KMGT]i?B", re.IGNORECASE)
 
 
@@ -59,7 +62,7 @@ class Config:
         home = Path(given.get("RUNWAY_HOME", "~/.runway")).expanduser().absolute()
         texts = {name: given[variable] for variable, name in _TEXT_VARIABLES.items() if variable in given}
         numbers = {name: _number(variable, given) for variable, name in _NUMBER_VARIABLES.items() if variable in given}
-        accept_gap = given.get("RUNWAY_ACCEPT_GAP", "0") not in ("0", "false", "no")
+        accept_gap = _switch("RUNWAY_ACCEPT_GAP", given)
         bootstrap = given.get("RUNWAY_BOOTSTRAP") or (running_stack(home) or {}).get("bootstrap", DEFAULT_BOOTSTRAP)
         return cls(home=home, bootstrap=bootstrap, accept_gap=accept_gap, **texts, **numbers)  # type: ignore[arg-type]
 
@@ -155,10 +158,15 @@ def _check(config: Config) -> None:
             f"RUNWAY_TOPIC_PREFIX is {config.topic_prefix!r}, which cannot begin a topic's name.",
             "Use at most 64 letters, digits, dots, dashes or underscores.",
         )
+    if not all(map(_is_broker, config.bootstrap.split(","))):
+        raise ConfigError(
+            f"RUNWAY_BOOTSTRAP is {config.bootstrap!r}, which names no brokers.",
+            "Give HOST:PORT with a port from 1 to 65535, and commas between several.",
+        )
     if not _ARCHIVE.match(config.archive_url):
         raise ConfigError(
             f"RUNWAY_ARCHIVE is {config.archive_url!r}, which is not an archive.",
-            "Give a folder as file:///PATH or a bucket as s3://BUCKET/PREFIX, gs://... or az://....",
+            f"Give a folder as file:///PATH, or a bucket as SCHEME://BUCKET/PREFIX with one of {', '.join(BUCKET_SCHEMES)}.",
         )
     if not _MEMORY.fullmatch(config.memory_limit):
         raise ConfigError(f"RUNWAY_BATCH_MEMORY is {config.memory_limit!r}.", "Give a size such as 4GiB or 800MB.")
@@ -166,6 +174,16 @@ def _check(config: Config) -> None:
     _check_range("RUNWAY_WEB_PORT", config.web_port, 0, 65535)
     _check_range("RUNWAY_CHECKPOINT_INTERVAL", config.checkpoint_interval_s, 0, 86_400)
     _check_security(config)
+
+
+def _is_broker(text: str) -> bool:
+    """Whether this is one broker's address; without a port Kafka's clients take 9092.
+
+    >>> [_is_broker(text) for text in ("kafka", " kafka-0:9092", "[::1]:9092", "kafka:port", "kafka:99999", "")]
+    [True, True, True, False, False, False]
+    """
+    found = _BROKER.fullmatch(text)
+    return found is not None and 1 <= int(found[1] or 9092) <= 65535
 
 
 def _check_range(variable: str, value: int, least: int, most: int) -> None:
@@ -190,6 +208,13 @@ def _check_security(config: Config) -> None:
             f"RUNWAY_SECURITY_PROTOCOL is {config.security_protocol}, but there is no user or no password.",
             "Set RUNWAY_SASL_USERNAME and RUNWAY_SASL_PASSWORD.",
         )
+
+
+def _switch(variable: str, environ: Mapping[str, str]) -> bool:
+    given = environ.get(variable, "0")
+    if given.lower() not in _SWITCH:
+        raise ConfigError(f"{variable} is {given!r}.", "Give 1 for yes or 0 for no.")
+    return _SWITCH[given.lower()]
 
 
 def _number(variable: str, environ: Mapping[str, str]) -> int:

@@ -48,11 +48,20 @@ async def _archive(config: Config) -> AsyncIterator[Check]:
         yield Check(
             "fail",
             "archive",
-            f"The archive {config.archive_url} cannot be written: {error or 'no answer'}.",
+            f"The archive {config.archive_url} cannot be written: {_reason(error)}.",
             "Check RUNWAY_ARCHIVE, the rights of this user and, for S3, the AWS_* variables.",
         )
         return
     yield Check("ok", "archive", f"The archive {config.archive_url} can be written.")
+
+
+def _reason(error: Exception) -> str:
+    """What an error says first; object stores go on with what helps to debug them.
+
+    >>> _reason(RunwayError("The archive cannot be opened: no account\\n\\nDebug source: ...")), _reason(TimeoutError())
+    ('The archive cannot be opened: no account', 'no answer')
+    """
+    return next(iter(str(error).splitlines()), "no answer").rstrip(".")
 
 
 def _write_probe(config: Config) -> None:
@@ -67,8 +76,7 @@ async def _batch(config: Config) -> AsyncIterator[Check]:
     try:
         published = await asyncio.wait_for(asyncio.to_thread(_last_published, config), ARCHIVE_LIMIT_S)
     except (OSError, RunwayError) as error:
-        reason = error or "no answer"
-        yield Check("fail", "batch", f"The batch view cannot be read: {reason}.", "Check RUNWAY_ARCHIVE.")
+        yield Check("fail", "batch", f"The batch view cannot be read: {_reason(error)}.", "Check RUNWAY_ARCHIVE.")
         return
     yield judge_batch(published, datetime.now(UTC))
 

@@ -21,5 +21,5 @@ def _refusal(host: str, port: int, setting: str, error: OSError) -> ConfigError:
     if error.errno == errno.EADDRINUSE:
         return ConfigError(f"Port {port} on {host} is taken.", f"Stop what listens there, or give another with {setting}.")
     # asyncio tells of its own doings around the system's words; a name that is not found has no number of the system's.
-    why = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+    why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
     return ConfigError(f"Port {port} on {host} cannot be listened on: {why}.", "Give an address of this machine.")

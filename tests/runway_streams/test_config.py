@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from runway_streams.config import Config, kafka_client_options, running_stack
+from runway_streams.config import BUCKET_SCHEMES, Config, kafka_client_options, running_stack
 from runway_streams.errors import ConfigError
 
 
@@ -55,6 +55,16 @@ def test_the_file_of_a_killed_stack_is_ignored(tmp_path, content):
     [
         ("RUNWAY_INSTANCE", "../other"),
         ("RUNWAY_ARCHIVE", "/lake"),
+        ("RUNWAY_ARCHIVE", "ftp://lake/runway"),
+        ("RUNWAY_ARCHIVE", "file://lake"),
+        ("RUNWAY_BOOTSTRAP", "host:port"),
+        ("RUNWAY_BOOTSTRAP", "127.0.0.1:99999"),
+        ("RUNWAY_BOOTSTRAP", "127.0.0.1:0"),
+        ("RUNWAY_BOOTSTRAP", "kafka://kafka:9092"),
+        ("RUNWAY_BOOTSTRAP", "kafka:9092,"),
+        ("RUNWAY_BOOTSTRAP", "::1"),
+        ("RUNWAY_ACCEPT_GAP", "off"),
+        ("RUNWAY_ACCEPT_GAP", "2"),
         ("RUNWAY_SESSION_TIMEOUT", "soon"),
         ("RUNWAY_SESSION_TIMEOUT", "0"),
         ("RUNWAY_WEB_PORT", "70000"),
@@ -68,6 +78,26 @@ def test_the_file_of_a_killed_stack_is_ignored(tmp_path, content):
 def test_a_bad_value_names_its_variable(variable, value):
     with pytest.raises(ConfigError, match=variable):
         Config.from_env({variable: value})
+
+
+@pytest.mark.parametrize(
+    ("given", "on"),
+    [("1", True), ("true", True), ("YES", True), ("0", False), ("False", False), ("no", False), ("", False)],
+)
+def test_a_switch_is_on_only_where_it_says_so(given, on):
+    assert Config.from_env({"RUNWAY_ACCEPT_GAP": given}).accept_gap is on
+
+
+@pytest.mark.parametrize("bootstrap", ["kafka", "kafka-0.kafka:9092,kafka-1.kafka:9092", "k:1, k:65535", "[::1]:9092"])
+def test_brokers_are_hosts_with_commas_between_them(bootstrap):
+    assert Config.from_env({"RUNWAY_BOOTSTRAP": bootstrap}).bootstrap == bootstrap
+
+
+def test_a_refused_archive_names_the_schemes_that_work():
+    with pytest.raises(ConfigError, match=r"file:///PATH .* s3, s3a, gs, az, azure, abfs, abfss, adl"):
+        Config.from_env({"RUNWAY_ARCHIVE": "ftp://lake"})
+    for scheme in BUCKET_SCHEMES:
+        assert Config.from_env({"RUNWAY_ARCHIVE": f"{scheme}://lake"}).archive_url == f"{scheme}://lake"
 
 
 def test_sasl_reaches_the_client_and_no_secret_the_log():
