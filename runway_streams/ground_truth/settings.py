@@ -16,6 +16,8 @@ NOTICE = MINUTE
 """A change takes effect at least this long after it was published, so that every layer knows it in time."""
 ALWAYS = (-(1 << 63), 1 << 63)
 """Before and after every log time."""
+DEFAULTS = ModelSettings("m")
+"""What a document says that leaves everything out."""
 MAX_EDGES = 63
 """Interior edges of a profile's variable."""
 
@@ -51,6 +53,8 @@ class Settings:
         window = parse_duration(document.join_window)
         if not 0 < window <= MAX_WINDOW:
             raise RunwayError(f"join_window of {document.model_id}: {document.join_window} is not within PT1S and PT24H.")
+        labels = [canonical_label(label) for label in document.labels]
+        _check_labels(document, labels)
         profile = document.profile
         if profile:
             _check_profile(document.model_id, profile)
@@ -59,9 +63,9 @@ class Settings:
             task=document.task,
             window=window,
             positive=canonical_label(document.positive_label),
-            negative=_negative_label(document),
+            negative=_negative_label(document, labels),
             threshold=document.threshold,
-            labels=tuple(dict.fromkeys(canonical_label(label) for label in document.labels)),
+            labels=tuple(labels),
             segments=frozenset(document.segments),
             features=document.features,
             profile=profile,
@@ -70,8 +74,26 @@ class Settings:
         )
 
 
-def _negative_label(document: ModelSettings) -> str:
-    positive, labels = canonical_label(document.positive_label), [canonical_label(label) for label in document.labels]
+def _check_labels(document: ModelSettings, labels: list[str]) -> None:
+    if document.task == "regression":
+        _check_regression(document)
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise RunwayError(f"labels of {document.model_id}: {twice!r} is named twice.")
+    positive = canonical_label(document.positive_label)
+    if document.task != "binary" and labels and positive not in (*labels, DEFAULTS.positive_label):
+        raise RunwayError(f"positive_label of {document.model_id}: {positive!r} is not among its labels {labels}.")
+
+
+def _check_regression(document: ModelSettings) -> None:
+    # A default that was given and one that was not look alike; only another value contradicts the task.
+    for name in ("labels", "positive_label", "threshold"):
+        if getattr(document, name) != getattr(DEFAULTS, name):
+            raise RunwayError(f"{name} of {document.model_id}: a regression predicts numbers and has none.")
+
+
+def _negative_label(document: ModelSettings, labels: list[str]) -> str:
+    positive = canonical_label(document.positive_label)
     if document.task != "binary" or (not labels and positive == "1"):
         return "0"
     if len(labels) != 2 or positive not in labels:

@@ -62,6 +62,10 @@ def test_help_loads_no_framework():
         (["demo", "--from", "2013-05-01", "--to", "2013-05-01"], "is not before --to"),
         (["models", "set"], "No model is named"),
         (["models", "set", "m", "--threshold", "2"], "cannot be used"),
+        (
+            ["models", "set", "m", "--label", "a", "--positive-label", "b"],
+            "positive_label of m: 'b' is not among its labels",
+        ),
         (["models", "set", "-f", "missing.json"], "cannot be read"),
         (["replay", "missing.csv", "missing.csv"], "does not exist"),
         (["ground-truth", "export", "m", "--start", "2026-11-02", "--end", "2026-11-01", "--out", "x"], "not before"),

@@ -86,6 +86,14 @@ def profile(**score):
         ({"task": "binary", "positive_label": "late"}, "labels of m: a binary model names its two labels"),
         ({"task": "binary", "labels": ["a", "b"], "positive_label": "c"}, "'c'"),
         ({"task": "binary", "labels": ["1", "0", "2"]}, "its two labels"),
+        ({"task": "binary", "labels": ["a", "a"], "positive_label": "a"}, "labels of m: 'a' is named twice"),
+        ({"task": "multiclass", "labels": ["a", "b", "a"]}, "labels of m: 'a' is named twice"),
+        ({"labels": ["1", "true"]}, "labels of m: '1' is named twice"),
+        ({"labels": ["a"], "positive_label": "b"}, r"positive_label of m: 'b' is not among its labels \['a'\]"),
+        ({"task": "multiclass", "labels": ["a", "c"], "positive_label": "b"}, "positive_label of m: 'b' is not among"),
+        ({"task": "regression", "labels": ["x"]}, "labels of m: a regression predicts numbers"),
+        ({"task": "regression", "threshold": 0.3}, "threshold of m: a regression predicts numbers"),
+        ({"task": "regression", "positive_label": "x"}, "positive_label of m: a regression predicts numbers"),
         ({"profile": profile(counts=[1], categories=["a"])}, "profile of m: the score has no edges"),
         ({"profile": profile(counts=[1, 1, 1], edges=[1])}, "the score has not one count a bin"),
         ({"profile": profile(counts=[1, 1, 1], edges=[2, 1])}, "edges that do not ascend"),
@@ -98,6 +106,20 @@ def profile(**score):
 def test_settings_that_contradict_themselves_are_refused_by_name(wrong, sentence):
     with pytest.raises(RunwayError, match=sentence):
         Settings.from_document(ModelSettings("m", **wrong))
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"labels": ["a", "b"]},
+        {"labels": ["a", "b"], "positive_label": "b"},
+        {"positive_label": "late", "threshold": 0.3},
+        {"task": "multiclass", "labels": ["a", "b"], "positive_label": "1"},
+        {"task": "regression", "labels": [], "positive_label": "1", "threshold": 0.5},
+    ],
+)
+def test_what_is_left_out_or_as_the_default_contradicts_nothing(stated):
+    Settings.from_document(ModelSettings("m", **stated))
 
 
 def test_a_profile_is_named_by_its_content():
