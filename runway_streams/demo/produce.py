@@ -18,19 +18,20 @@ POLL_MS = 200
 
 
 async def produce(config: Config, records: Iterable[Event], sent: Callable[[int], None]) -> None:
-    """Sends every record; `sent` is told how many more Kafka has. The idempotent producer keeps a partition's order."""
+    """Sends every record; `sent` is told how many Kafka has by now. The idempotent producer keeps a partition's order."""
     producer = AIOKafkaProducer(
         **kafka_client_options(config), enable_idempotence=True, linger_ms=LINGER_MS, max_batch_size=BATCH_BYTES
     )
     try:
         async with producer:
-            pending = []
+            done, pending = 0, []
             for event in records:
                 pending.append(await producer.send(config.topic(event.noun), event.value, key=event.key))
                 if len(pending) == UNACKNOWLEDGED:
-                    sent(len(await asyncio.gather(*pending)))
+                    done += len(await asyncio.gather(*pending))
                     pending.clear()
-            sent(len(await asyncio.gather(*pending)))
+                    sent(done)
+            sent(done + len(await asyncio.gather(*pending)))
     except KafkaError as error:
         raise DependencyDown(f"Kafka at {config.bootstrap} did not take the events: {error!r}.") from error
 

@@ -83,6 +83,16 @@ def tables(models: dict[str, Answer], carriers: dict[str, dict[str, Answer]], na
     )
 
 
+def last_line(dead_letters: int, seconds: float, api: str | None) -> str:
+    """What stands below the tables; `api` is None where the demo stops it.
+
+    >>> last_line(0, 41.2, "http://127.0.0.1:8000")
+    '0 dead letters, 41 seconds. The API is at http://127.0.0.1:8000'
+    """
+    where = f"The API is at {api}" if api else "The API stops with the demo; `runway demo --keep` keeps it."
+    return f"{dead_letters:,} dead letters, {seconds:.0f} seconds. {where}"
+
+
 def _table(title: str, key: str, rows: Iterable[tuple[str, Answer, Answer]], total: tuple[str, Answer, Answer]) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), show_edge=False)
     table.add_column(key)  # the one column that gives way on a narrow terminal: no number is ever cut

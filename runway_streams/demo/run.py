@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow as pa
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from batch.nightly import run_batch
 from runway_streams.config import Config, running_stack
@@ -20,6 +19,7 @@ from runway_streams.demo.events import count_events, events
 from runway_streams.demo.expected import differences, expected
 from runway_streams.demo.flights import airline_names, all_flights, check_range, scheduled, training_flights
 from runway_streams.demo.produce import count_dead_letters, produce
+from runway_streams.demo.progress import telling, working
 from runway_streams.demo.reference import settings_documents
 from runway_streams.demo.waiting import wait_for
 from runway_streams.devstack.stack import Stack
@@ -75,7 +75,7 @@ def run_demo(config: Config, start: date, end: date, keep: bool, as_json: bool) 
             prepared = preparing.result()
             stream(demo, prepared)
             run_final_batch(demo)
-            told = show_report(demo, time.monotonic() - began)
+            told = show_report(demo, time.monotonic() - began, keep)
             wrong = check(demo, told, prepared)
             if as_json:
                 print(report.one_line(told.document), flush=True)
@@ -108,15 +108,14 @@ def stream(demo: Demo, prepared: Prepared) -> None:
     """Sends settings and events, and waits until the speed layer has counted each of them."""
     asyncio.run(_publish_settings(demo, prepared.settings))
     total = count_events(prepared.flights)
-    with _progress(demo.console) as progress:
-        sending = progress.add_task("Sending predictions and outcomes", total=total)
-        joining = progress.add_task("Joined by the speed layer", total=total)
+    with telling(demo.console, total) as begin:
+        sent, joined = begin("Sending predictions and outcomes"), begin("Joined by the speed layer")
         records = events(prepared.flights, prepared.said)
-        asyncio.run(produce(demo.stack.config, records, lambda more: progress.advance(sending, more)))
+        asyncio.run(produce(demo.stack.config, records, sent))
         wait_for(
             total,
             lambda: sum(_events_counted(demo, model) for model in MODELS),
-            lambda counted: progress.update(joining, completed=counted),
+            joined,
             "Events counted by the speed layer",
         )
     for model in MODELS:
@@ -138,7 +137,7 @@ def _events_counted(demo: Demo, model: str) -> int:
 
 def run_final_batch(demo: Demo) -> None:
     """Runs the batch over all that was sent, and waits until the API answers from it."""
-    with demo.console.status("Running the batch ..."):
+    with working(demo.console, "Running the batch ..."):
         run_batch(demo.stack.config, final=True, speed=speed_reader(demo.stack.config))
         wait_for(
             len(MODELS),
@@ -156,7 +155,7 @@ class Told:
     carriers: dict[str, dict[str, Any]]
 
 
-def show_report(demo: Demo, seconds: float) -> Told:
+def show_report(demo: Demo, seconds: float, keep: bool) -> Told:
     """Asks the API for everything, and prints it."""
     names = airline_names()
     found = {model: report.performance(demo.performance(model)) for model in MODELS}
@@ -166,7 +165,7 @@ def show_report(demo: Demo, seconds: float) -> Told:
     carriers = {code: by for code, by in carriers.items() if by[models.LATE_MODEL]["predictions"]}
     demo.console.print(report.tables(found, carriers, names))
     dead_letters = asyncio.run(count_dead_letters(demo.stack.config))
-    demo.console.print(f"{dead_letters:,} dead letters, {seconds:.0f} seconds. The API is at {demo.stack.api_url}")
+    demo.console.print(report.last_line(dead_letters, seconds, demo.stack.api_url if keep else None))
     return Told(report.document(found, dead_letters, seconds, demo.stack.api_url), carriers)
 
 
@@ -186,8 +185,3 @@ def check(demo: Demo, told: Told, prepared: Prepared) -> list[str]:
     if len(wrong) > DIFFERENCES_SHOWN:
         demo.console.print(f"... and {len(wrong) - DIFFERENCES_SHOWN} more differences.", style="red")
     return wrong
-
-
-def _progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console)

@@ -16,7 +16,7 @@ async def test_pairs_arrive_in_order_in_one_partition(topics):
     config = await topics(partitions=2)
     told = []
     await produce(config, (_event(number) for number in range(EVENTS)), told.append)
-    assert told == [UNACKNOWLEDGED, 100]
+    assert told == [UNACKNOWLEDGED, EVENTS]
     predictions, outcomes = await _read(config, PREDICTIONS), await _read(config, OUTCOMES)
     assert sum(map(len, predictions.values())) + sum(map(len, outcomes.values())) == EVENTS
     for partition, keys in predictions.items():

@@ -74,6 +74,11 @@ def test_the_tables():
     assert "All airlines" in text
 
 
+def test_an_api_that_stops_is_not_offered():
+    line = report.last_line(1_234, 45.6, None)
+    assert line == "1,234 dead letters, 46 seconds. The API stops with the demo; `runway demo --keep` keeps it."
+
+
 def test_a_narrow_terminal_cuts_no_number():
     many = row(predictions=336_776, joined=327_245, late=101, metrics=ACCURACY, **CONFUSION)
     year = {LATE_MODEL: report.performance({"items": [], "totals": many}), DELAY_MODEL: models()[DELAY_MODEL]}
