@@ -63,6 +63,11 @@ def test_the_compose_file_holds_no_secret(services):
     assert all("${" in line and ":?" in line for line in secrets)
 
 
+def test_nothing_waits_for_servers_that_are_not_used_yet(services):
+    assert {"postgres", "neo4j"} <= services.keys()
+    assert {awaited for service in services.values() for awaited in service.get("depends_on", {})} == {"kafka", "topics"}
+
+
 def test_every_long_running_service_has_a_healthcheck(services):
     assert all("healthcheck" in service for name, service in services.items() if name != "topics")
 
