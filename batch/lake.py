@@ -79,7 +79,7 @@ def open_lake(url: str, options: Mapping[str, Any] | None = None) -> Lake:
         return ObjectLake(from_url(url, **(options or {})))
     except (BaseError, ValueError) as error:
         remedy = "Give file:///FOLDER or s3://BUCKET/PREFIX."
-        raise ConfigError(f"The archive {url!r} cannot be opened: {error}.", remedy) from error
+        raise ConfigError(f"The archive {url!r} cannot be opened: {_first_line(error)}.", remedy) from error
 
 
 def confined(path: str) -> str:
@@ -226,8 +226,12 @@ def _answered(call: Callable[[], T]) -> T:
 
 
 def _down(error: BaseError) -> DependencyDown:
-    first_line = str(error).strip().splitlines()[0]
-    return DependencyDown(f"The archive does not answer: {first_line}.", "Check its address and credentials.")
+    return DependencyDown(f"The archive does not answer: {_first_line(error)}.", "Check its address and credentials.")
+
+
+def _first_line(error: Exception) -> str:
+    """What a store says first; it goes on with a dump for those who debug it."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

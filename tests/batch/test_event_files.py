@@ -236,6 +236,13 @@ def test_a_line_is_the_event_as_it_stands(tmp_path: Path):
     assert dead_letters(file) == []
 
 
+@pytest.mark.parametrize(("name", "form"), [("a.ndjson", "{}\n{}\n"), ("a.json", "{}\n{}\n"), ("b.json", "[{},{}]")])
+def test_a_byte_order_mark_is_no_part_of_the_first_event(tmp_path: Path, name: str, form: str):
+    events = [{"prediction_id": id_, "model_id": "m", "timestamp": 1, "prediction": 1} for id_ in "ab"]
+    (tmp_path / name).write_text(form.format(*map(json.dumps, events)), encoding="utf-8-sig")
+    assert given(tmp_path / name) == events
+
+
 def test_bad_lines_are_dead_letters(tmp_path: Path):
     deep = '{"features":{"f":' + "[" * 5_000 + "]" * 5_000 + "}}"
     file = lines(

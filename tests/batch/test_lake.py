@@ -84,9 +84,11 @@ def test_fetch_keeps_the_order(lake, tmp_path):
         lake.fetch(["a/3"], tmp_path / "scratch")
 
 
-def test_an_unknown_url_is_a_sentence():
-    with pytest.raises(ConfigError, match="cannot be opened"):
-        open_lake("gopher://x")
+@pytest.mark.parametrize("url", ["gopher://x", "az://container/x"])
+def test_a_url_that_cannot_be_opened_is_a_sentence(url):
+    with pytest.raises(ConfigError, match="cannot be opened") as refused:
+        open_lake(url)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_dead_store_is_a_dependency_that_is_down():
