@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from batch.view import Confusion, Granularity, Histograms, Keys, Segment, View
 from runway_streams.ground_truth.merge_rule import Block, Counts, Layer, first_cells
-from runway_streams.ground_truth.times import BIN
+from runway_streams.times import BIN
 
 
 def batch_layer(

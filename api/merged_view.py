@@ -27,7 +27,7 @@ from runway_streams.ground_truth.merge_rule import (
     owned_before,
 )
 from runway_streams.ground_truth.settings import Settings, SettingsHistory
-from runway_streams.ground_truth.times import BIN, HOUR
+from runway_streams.times import BIN, HOUR
 
 REFRESH_S = 3.0
 """How often the newest snapshot is asked for."""

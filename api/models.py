@@ -14,7 +14,7 @@ from api.problems import Problem, bad_request
 from api.speed_store import TOTAL
 from batch.manifest import ModelSeen
 from runway_streams.ground_truth.slim import INDEX
-from runway_streams.ground_truth.times import HOUR, format_time
+from runway_streams.times import HOUR, format_time
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200

@@ -27,7 +27,7 @@ from runway_streams.ground_truth.merge_rule import (
 )
 from runway_streams.ground_truth.performance import guess_task, positive_of
 from runway_streams.ground_truth.slim import INDEX
-from runway_streams.ground_truth.times import BIN, BINS_PER_HOUR, DAY, HOUR, YEAR_ONE, format_time
+from runway_streams.times import BIN, BINS_PER_HOUR, DAY, HOUR, YEAR_ONE, format_time
 
 CURVE_DAYS = 7
 """The delay curve is taken from the last days of a model's events."""

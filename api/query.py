@@ -9,7 +9,7 @@ from api.problems import bad_request
 from api.speed_store import TOTAL, Segment
 from runway_streams.errors import RunwayError
 from runway_streams.ground_truth.merge_rule import View
-from runway_streams.ground_truth.times import BIN, DAY, HOUR, YEAR_ONE, format_time, parse_duration
+from runway_streams.times import BIN, DAY, HOUR, YEAR_ONE, format_time, parse_duration
 
 PARAMETERS = frozenset({"version", "start", "end", "granularity", "segment", "view"})
 MAX_WINDOWS = 10_000

@@ -13,7 +13,7 @@ import cramjam
 from api.query import Query
 from api.windows import Reading
 from runway_streams.ground_truth.merge_rule import Layer, Tumbled
-from runway_streams.ground_truth.times import BIN, DAY
+from runway_streams.times import BIN, DAY
 
 MAX_BYTES = 256 * 1024 * 1024
 SUM_BYTES = 16 * 1024

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from runway_streams.ground_truth import slim
 from runway_streams.ground_truth.merge_rule import family_size
 from runway_streams.ground_truth.records import Confusion, cells_of, family_names, read_slim
-from runway_streams.ground_truth.times import BINS_PER_HOUR
+from runway_streams.times import BINS_PER_HOUR
 
 HEADER = Struct("<BHI")
 """Flags, bytes of the mask, bytes of the cells' values; what follows the values are confusion rows."""

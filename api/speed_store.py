@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from api.shelf import Names, read_fulls, read_slims, shelve_full, shelve_slim, sum_fulls, sum_slims
 from runway_streams.ground_truth.merge_rule import Block, Counts, Layer, family_cells
 from runway_streams.ground_truth.records import Key, parse_key, unpack_mark
-from runway_streams.ground_truth.times import BINS_PER_HOUR, HOUR
+from runway_streams.times import BINS_PER_HOUR, HOUR
 from schemas.metrics_record import Mark
 
 KEEP_HOURS = 48

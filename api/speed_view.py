@@ -10,7 +10,7 @@ from api.speed_store import KEEP_HOURS, SpeedStore
 from runway_streams.background import Background
 from runway_streams.config import Config
 from runway_streams.errors import RunwayError
-from runway_streams.ground_truth.times import HOUR, MINUTE
+from runway_streams.times import HOUR, MINUTE
 from runway_streams.topic_reader import TopicReader, open_topic
 
 RETRY_LIMIT_S = 10.0

@@ -12,7 +12,7 @@ from api.query import Query
 from runway_streams.ground_truth.merge_rule import Tumbled, family_size, first_cells
 from runway_streams.ground_truth.performance import FINER, Metrics, Windows, metrics_of, outcomes, rows_of
 from runway_streams.ground_truth.slim import INDEX
-from runway_streams.ground_truth.times import BIN
+from runway_streams.times import BIN
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from runway_streams.ground_truth.join import OutcomeHead, PredictionHead
 from runway_streams.ground_truth.partition import PREDICTIONS
 from runway_streams.ground_truth.recovery import LogRange
 from runway_streams.ground_truth.settings import Settings, SettingsHistory
-from runway_streams.ground_truth.times import HOUR
+from runway_streams.times import HOUR
 from schemas.prediction import Prediction
 
 BATCH = 4_000

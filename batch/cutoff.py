@@ -11,7 +11,7 @@ from batch.lake import Lake
 from batch.segments import SCHEMAS, Progress, Segment, progress_path, read_progress
 from runway_streams.config import Config, kafka_client_options
 from runway_streams.errors import DependencyDown, Refused
-from runway_streams.ground_truth.times import HOUR, format_time
+from runway_streams.times import HOUR, format_time
 
 FLUSH_REQUEST = "archive/flush-request.json"
 FLUSH_LIMIT_S = 120

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from runway_streams.ground_truth import slim
 from runway_streams.ground_truth.full import CALIBRATION_BINS, CLASS_BINS, SCORE_BINS
 from runway_streams.ground_truth.slim_table import MAX_PAIRS, OTHER
-from runway_streams.ground_truth.times import BIN, BINS_PER_HOUR, DAY, HOUR, LIFE
+from runway_streams.times import BIN, BINS_PER_HOUR, DAY, HOUR, LIFE
 
 CARRY = 7 * DAY
 """How far apart, in log time, a prediction and an outcome may lie for the batch to count it as late."""

@@ -19,7 +19,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from batch.table_files import NOT_AN_EVENT, PARTS, REQUIRED, encode, read_csv, read_parquet
 from runway_streams.errors import ConfigError
 from runway_streams.ground_truth.partition import PREDICTIONS, RawBatch
-from runway_streams.ground_truth.times import YEAR_ONE, event_time
+from runway_streams.times import YEAR_ONE, event_time
 from schemas.prediction import Timestamp
 
 BATCH = 4_000

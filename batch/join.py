@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from batch.database import CARRY, count, create, statement, text, view_by_name
 from batch.segments import OUTCOMES, PREDICTIONS
-from runway_streams.ground_truth.times import LIFE
+from runway_streams.times import LIFE
 
 TOPICS = ("predictions", "outcomes")
 PREDICTION_COLUMNS = tuple(

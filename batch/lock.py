@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from batch.lake import Lake
 from runway_streams.errors import Refused
-from runway_streams.ground_truth.times import MINUTE, format_time
+from runway_streams.times import MINUTE, format_time
 
 PATH = "view/lock.json"
 EXPIRES_AFTER = 5 * MINUTE

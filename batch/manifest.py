@@ -6,7 +6,7 @@ from msgspec import Struct
 from batch.lake import Lake
 from batch.segments import Segment
 from runway_streams.errors import Refused
-from runway_streams.ground_truth.times import DAY, HOUR
+from runway_streams.times import DAY, HOUR
 
 CURRENT = "view/current.json"
 FORMAT = 1

@@ -38,7 +38,7 @@ from batch.view_files import RETENTION_DAYS, compact, make_tables, write_tables
 from runway_streams.config import Config
 from runway_streams.errors import DependencyDown, Refused
 from runway_streams.ground_truth.merge_rule import owned_before
-from runway_streams.ground_truth.times import DAY, HOUR, LIFE, format_time
+from runway_streams.times import DAY, HOUR, LIFE, format_time
 
 RECENT_HOURS = 27
 """Log hours before a snapshot's cutoff in which a new record can have a head that it is a copy of (LIFE and 2 h)."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from batch.lake import Lake
 from batch.manifest import Difference, Manifest, Reconciliation
 from runway_streams.ground_truth import slim
-from runway_streams.ground_truth.times import HOUR
+from runway_streams.times import HOUR
 
 Key = tuple[str, str, int, int]
 """(model, version, event hour, log hour); hours count from the epoch."""

@@ -17,7 +17,7 @@ from runway_streams.ground_truth.partition import OUTCOMES, PREDICTIONS, Partiti
 from runway_streams.ground_truth.performance import performance
 from runway_streams.ground_truth.records import Key, parse_key, unpack_full, unpack_slim
 from runway_streams.ground_truth.settings import Settings, SettingsHistory
-from runway_streams.ground_truth.times import DAY, HOUR, format_time
+from runway_streams.times import DAY, HOUR, format_time
 from schemas.model_settings import ModelSettings
 from tables.memory_store import MemoryStore
 

@@ -1,6 +1,6 @@
 """When nights are due: one snapshot a day, at 02:00 UTC, of everything before 01:00."""
 
-from runway_streams.ground_truth.times import DAY, HOUR
+from runway_streams.times import DAY, HOUR
 
 STARTS_AT = 2
 """The hour of the day (UTC) at which the batch runs."""

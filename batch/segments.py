@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from batch.lake import Lake
 from runway_streams.ground_truth.events import OutcomeEvent, PredictionEvent
-from runway_streams.ground_truth.times import HOUR
+from runway_streams.times import HOUR
 
 Topic = Literal["predictions", "outcomes"]
 Events = Sequence[PredictionEvent] | Sequence[OutcomeEvent]

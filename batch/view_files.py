@@ -10,7 +10,7 @@ import duckdb
 from batch.database import create, create_view, statement, text, write
 from batch.lake import Lake
 from batch.manifest import TABLES, ViewFile
-from runway_streams.ground_truth.times import BIN, BINS_PER_HOUR, DAY, HOUR
+from runway_streams.times import BIN, BINS_PER_HOUR, DAY, HOUR
 
 MOST_FILES = 32
 """A table with more files is compacted to one, which also drops the rows that are past their retention."""

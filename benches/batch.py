@@ -29,7 +29,7 @@ from batch.join import OUTCOME_COLUMNS, PREDICTION_COLUMNS
 from batch.lake import FolderLake
 from batch.nightly import make_snapshot
 from batch.segments import OUTCOMES, PREDICTIONS, SCHEMAS, Segment, parquet_of, segments_after
-from runway_streams.ground_truth.times import HOUR
+from runway_streams.times import HOUR
 
 PARTITIONS = 4
 WEEK = 7 * 24

@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from runway_streams.ground_truth.partition import OUTCOMES, PREDICTIONS, Partition, RawBatch
 from runway_streams.ground_truth.settings import Settings, SettingsHistory, digest_of
-from runway_streams.ground_truth.times import HOUR
 from runway_streams.streaming import relax_collector
+from runway_streams.times import HOUR
 from schemas.model_settings import BinProfile, ReferenceProfile
 from schemas.outcome import Outcome
 from schemas.prediction import Prediction

@@ -38,7 +38,7 @@ from runway_streams.ground_truth import slim
 from runway_streams.ground_truth.full import Layout
 from runway_streams.ground_truth.records import full_key, mark_key, pack_full, pack_mark, pack_slim, slim_key
 from runway_streams.ground_truth.settings import Settings, SettingsHistory
-from runway_streams.ground_truth.times import HOUR
+from runway_streams.times import HOUR
 from schemas.metrics_record import Mark
 
 DAYS, SPEED_HOURS, PARTITIONS = 30, 48, 16

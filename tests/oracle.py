@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from runway_streams.ground_truth.full import CALIBRATION_BINS, CLASS_BINS, SCORE_BINS
 from runway_streams.ground_truth.slim import CLIP, DELAY_EDGES
-from runway_streams.ground_truth.times import BIN, DAY, HOUR, LIFE
+from runway_streams.times import BIN, DAY, HOUR, LIFE
 
 FAR = 7 * DAY
 END = 2**62

@@ -18,7 +18,7 @@ from runway_streams.ground_truth.records import full_key, parse_key, slim_key
 from runway_streams.ground_truth.settings import Settings, SettingsHistory
 from runway_streams.ground_truth.slim import INDEX
 from runway_streams.ground_truth.slim_table import OTHER, Ints, SlimKey, SlimTable
-from runway_streams.ground_truth.times import BIN, BINS_PER_HOUR, HOUR
+from runway_streams.times import BIN, BINS_PER_HOUR, HOUR
 
 MAX_OPEN = 50_000
 """Open hour records of a partition; what comes beyond is counted under `__other__`, loudly."""

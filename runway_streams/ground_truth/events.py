@@ -14,7 +14,7 @@ from runway_streams.ground_truth.join import OutcomeHead, PredictionHead
 from runway_streams.ground_truth.labels import canonical_label, number
 from runway_streams.ground_truth.readings import read_prediction
 from runway_streams.ground_truth.settings import Settings, SettingsHistory
-from runway_streams.ground_truth.times import AHEAD, YEAR_ONE, event_time
+from runway_streams.times import AHEAD, YEAR_ONE, event_time
 from schemas.outcome import Outcome
 from schemas.prediction import Prediction
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from runway_streams.ground_truth.times import LIFE, MINUTE
+from runway_streams.times import LIFE, MINUTE
 
 MARGIN = 10 * MINUTE
 """Rows are kept this much longer than they can join, so that a copy just within LIFE still finds its head."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from runway_streams.ground_truth import slim
 from runway_streams.ground_truth.full import CALIBRATION_BINS, CLASS_BINS, SCORE_BINS
 from runway_streams.ground_truth.slim import INDEX, WIDTH, Rows
-from runway_streams.ground_truth.times import HOUR, HOUR_CLOSES_AFTER
+from runway_streams.times import HOUR, HOUR_CLOSES_AFTER
 from schemas.metrics_record import Mark
 
 Ints = NDArray[np.int64]

@@ -17,7 +17,7 @@ from runway_streams.config import Config, kafka_client_options
 from runway_streams.errors import RunwayError
 from runway_streams.ground_truth.records import parse_key
 from runway_streams.ground_truth.settings import NOTICE, Settings, SettingsHistory
-from runway_streams.ground_truth.times import format_time
+from runway_streams.times import format_time
 from runway_streams.topic_reader import TopicReader, kafka_errors, open_topic
 from schemas.model_settings import ModelSettings
 

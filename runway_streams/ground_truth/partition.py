@@ -30,7 +30,7 @@ from runway_streams.ground_truth.join import (
 )
 from runway_streams.ground_truth.partition_state import PartitionState
 from runway_streams.ground_truth.settings import SettingsHistory
-from runway_streams.ground_truth.times import HOUR, HOUR_CLOSES_AFTER, LIFE
+from runway_streams.times import HOUR, HOUR_CLOSES_AFTER, LIFE
 from schemas.metrics_record import Mark
 
 SWEEP_FACTOR = 2

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from runway_streams.errors import RunwayError
 from runway_streams.ground_truth.full import Layout
 from runway_streams.ground_truth.slim import WIDTH, Rows
-from runway_streams.ground_truth.times import BINS_PER_HOUR
+from runway_streams.times import BINS_PER_HOUR
 from schemas.metrics_record import FORMAT, FullRecord, Mark, SlimRecord
 
 CELLS = BINS_PER_HOUR * WIDTH

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from runway_streams.errors import Refused
 from runway_streams.ground_truth.partition import OUTCOMES, PREDICTIONS
 from runway_streams.ground_truth.partition_state import FORMAT, PartitionState
-from runway_streams.ground_truth.times import HOUR, LIFE, format_time
+from runway_streams.times import HOUR, LIFE, format_time
 from schemas.metrics_record import Mark
 
 TOPICS = (PREDICTIONS, OUTCOMES)

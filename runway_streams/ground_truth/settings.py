@@ -9,7 +9,7 @@ import msgspec
 
 from runway_streams.errors import RunwayError
 from runway_streams.ground_truth.labels import canonical_label
-from runway_streams.ground_truth.times import DEFAULT_WINDOW, MAX_WINDOW, MINUTE, parse_duration
+from runway_streams.times import DEFAULT_WINDOW, MAX_WINDOW, MINUTE, parse_duration
 from schemas.model_settings import BinProfile, ModelSettings, ReferenceProfile
 
 NOTICE = MINUTE

@@ -7,7 +7,7 @@ Every cell is additive but the four moments, which merge by Chan, Golub and LeVe
 import numpy as np
 from numpy.typing import NDArray
 
-from runway_streams.ground_truth.times import DAY, HOUR, MINUTE
+from runway_streams.times import DAY, HOUR, MINUTE
 
 Rows = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from runway_streams.ground_truth import slim
 from runway_streams.ground_truth.records import pack_slim_many, unpack_slim
 from runway_streams.ground_truth.slim import INDEX, WIDTH
-from runway_streams.ground_truth.times import BINS_PER_HOUR
+from runway_streams.times import BINS_PER_HOUR
 
 MAX_PAIRS = 400
 """Label pairs that a record's bin keeps (20 x 20); further ones are counted under OTHER."""

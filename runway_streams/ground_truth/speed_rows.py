@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from runway_streams.config import Config
 from runway_streams.ground_truth import slim
 from runway_streams.ground_truth.records import Key, parse_key, unpack_slim_many
-from runway_streams.ground_truth.times import BINS_PER_HOUR
+from runway_streams.times import BINS_PER_HOUR
 from runway_streams.topic_reader import open_topic
 
 SpeedKey = tuple[str, str, int, int]

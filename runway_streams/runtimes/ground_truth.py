@@ -19,11 +19,11 @@ from runway_streams.config import Config, kafka_client_options
 from runway_streams.errors import Refused
 from runway_streams.ground_truth.partition import OUTCOMES, PREDICTIONS
 from runway_streams.ground_truth.recovery import TOPICS
-from runway_streams.ground_truth.times import MINUTE
 from runway_streams.kafka_log import KafkaLog
 from runway_streams.partitioner_check import PartitionerCheck
 from runway_streams.runtimes.checkpoint_uploads import CheckpointUploads
 from runway_streams.runtimes.runtime import START_LIMIT_S, Runtime, wall_ms
+from runway_streams.times import MINUTE
 from tables.checkpoints import Checkpoints
 from tables.open_partitions import BAD_SHARE, OpenPartition, OpenPartitions
 

@@ -16,7 +16,7 @@ from runway_streams.ground_truth.model_settings_store import SettingsReader
 from runway_streams.ground_truth.partition import OUTCOMES, PREDICTIONS
 from runway_streams.ground_truth.recovery import TOPICS
 from runway_streams.ground_truth.settings import NOTICE
-from runway_streams.ground_truth.times import MINUTE
+from runway_streams.times import MINUTE
 from runway_streams.topics import require_topics
 
 IDLE_MARGIN = MINUTE

@@ -17,7 +17,7 @@ from runway_streams.ground_truth import slim
 from runway_streams.ground_truth.model_settings_store import SettingsReader, list_models, set_model, wall_clock
 from runway_streams.ground_truth.records import mark_key, pack_mark, pack_slim, slim_key
 from runway_streams.ground_truth.speed_rows import read_speed_rows
-from runway_streams.ground_truth.times import HOUR
+from runway_streams.times import HOUR
 from schemas.metrics_record import Mark
 from schemas.model_settings import ModelSettings
 from tests.running import eventually

@@ -15,7 +15,7 @@ from api import performance
 from api.query import Query
 from api.settled import SettledDays
 from runway_streams.ground_truth.settings import Settings
-from runway_streams.ground_truth.times import BIN, HOUR, format_time
+from runway_streams.times import BIN, HOUR, format_time
 from tests.api.conftest import NOON, NOW, Event, FakeBatchView, merged_view
 
 BINARY = Settings("m", task="binary")

@@ -11,7 +11,7 @@ from runway_streams.ground_truth.full import Layout
 from runway_streams.ground_truth.merge_rule import Layer, Merged, first_cells, tumble
 from runway_streams.ground_truth.records import full_key, mark_key, pack_full, pack_mark, pack_slim, slim_key
 from runway_streams.ground_truth.settings import Settings
-from runway_streams.ground_truth.times import BINS_PER_HOUR, HOUR
+from runway_streams.times import BINS_PER_HOUR, HOUR
 from schemas.metrics_record import Mark
 
 LAYOUT = Layout.of(Settings("m", task="binary"))

@@ -13,7 +13,7 @@ from runway_streams.ground_truth import slim
 from runway_streams.ground_truth.events import OutcomeEvent, PredictionEvent
 from runway_streams.ground_truth.join import OutcomeHead, PredictionHead
 from runway_streams.ground_truth.settings import Settings
-from runway_streams.ground_truth.times import HOUR
+from runway_streams.times import HOUR
 
 T0 = 490_000 * HOUR
 """Where the logs begin."""

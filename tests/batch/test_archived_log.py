@@ -16,7 +16,7 @@ from runway_streams.ground_truth.events import read_outcomes, read_predictions
 from runway_streams.ground_truth.partition import OUTCOMES, PREDICTIONS, RawBatch
 from runway_streams.ground_truth.recovery import LogRange
 from runway_streams.ground_truth.settings import Settings, SettingsHistory
-from runway_streams.ground_truth.times import DAY, HOUR, LIFE
+from runway_streams.times import DAY, HOUR, LIFE
 from schemas.model_settings import BinProfile, ModelSettings, ReferenceProfile
 from tables.memory_store import MemoryStore
 from tests.runway_streams.ground_truth.partition_log import (

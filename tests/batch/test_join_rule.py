@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from batch.lake import FolderLake
-from runway_streams.ground_truth.times import DAY, HOUR, MINUTE
+from runway_streams.times import DAY, HOUR, MINUTE
 from tests import oracle
 from tests.batch.log import FIELDS, PARTITIONS, T0, archive, numbered, snapshot, view_rows
 from tests.oracle import O, P

@@ -17,7 +17,7 @@ from batch.segments import SegmentWriter, read_footer, read_progress
 from runway_streams.config import Config
 from runway_streams.errors import DependencyDown, Refused
 from runway_streams.ground_truth.slim import INDEX
-from runway_streams.ground_truth.times import DAY, HOUR, LIFE
+from runway_streams.times import DAY, HOUR, LIFE
 from tests import oracle
 from tests.batch.log import T0, archive, numbered, outcome_event, prediction_event, snapshot, view_rows
 from tests.batch.test_join_rule import check

@@ -22,7 +22,7 @@ from runway_streams.ground_truth import slim
 from runway_streams.ground_truth.partition import Partition, RawBatch
 from runway_streams.ground_truth.performance import performance
 from runway_streams.ground_truth.records import parse_key, unpack_full, unpack_slim
-from runway_streams.ground_truth.times import event_time
+from runway_streams.times import event_time
 from schemas.prediction import Timestamp
 from tables.memory_store import MemoryStore
 

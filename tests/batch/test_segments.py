@@ -11,7 +11,7 @@ from batch.lake import open_lake
 from batch.segments import SegmentWriter, feature_key, read_progress, resume
 from runway_streams.ground_truth.events import read_outcomes, read_predictions
 from runway_streams.ground_truth.settings import Settings, SettingsHistory
-from runway_streams.ground_truth.times import HOUR
+from runway_streams.times import HOUR
 from tests.batch.log import T0
 
 H0 = T0 // HOUR

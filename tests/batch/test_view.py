@@ -10,7 +10,7 @@ import pytest
 from batch.lake import FolderLake
 from batch.view import TOTAL, load_view
 from runway_streams.ground_truth import slim
-from runway_streams.ground_truth.times import DAY, HOUR, MINUTE
+from runway_streams.times import DAY, HOUR, MINUTE
 from tests import oracle
 from tests.batch.log import T0, archive, numbered, snapshot
 from tests.oracle import O, P

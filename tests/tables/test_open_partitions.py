@@ -11,7 +11,7 @@ from runway_streams.ground_truth.events import read_predictions
 from runway_streams.ground_truth.partition import OUTCOMES, PREDICTIONS, RawBatch
 from runway_streams.ground_truth.recovery import LogRange
 from runway_streams.ground_truth.settings import SettingsHistory
-from runway_streams.ground_truth.times import HOUR, LIFE
+from runway_streams.times import HOUR, LIFE
 from schemas.metrics_record import Mark
 from tables.checkpoints import RESTORING, Checkpoints
 from tables.open_partitions import BAD_SHARE, OpenPartition, OpenPartitions, cut_to

@@ -6,7 +6,7 @@ import pytest
 
 from runway_streams.demo import models
 from runway_streams.demo.events import OUTCOMES, PREDICTIONS, count_events, events
-from runway_streams.ground_truth.times import event_time
+from runway_streams.times import event_time
 from schemas.outcome import Outcome
 from schemas.prediction import Prediction, PredictionValue
 

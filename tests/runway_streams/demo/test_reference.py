@@ -6,7 +6,7 @@ from runway_streams.demo import models
 from runway_streams.demo.flights import column
 from runway_streams.demo.reference import deciles, settings_documents
 from runway_streams.ground_truth.settings import Settings
-from runway_streams.ground_truth.times import HOUR
+from runway_streams.times import HOUR
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from runway_streams.ground_truth import slim
 from runway_streams.ground_truth.partition import OUTCOMES, PREDICTIONS, Partition, RawBatch
 from runway_streams.ground_truth.records import parse_key, unpack_full, unpack_slim
 from runway_streams.ground_truth.settings import Settings, SettingsHistory
-from runway_streams.ground_truth.times import BIN, DAY, HOUR, LIFE, MINUTE
+from runway_streams.times import BIN, DAY, HOUR, LIFE, MINUTE
 from schemas.model_settings import BinProfile, ModelSettings, ReferenceProfile
 from tests import oracle
 from tests.oracle import O, P

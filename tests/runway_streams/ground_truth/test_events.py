@@ -17,7 +17,7 @@ from runway_streams.ground_truth.events import (
 )
 from runway_streams.ground_truth.labels import MAX_LABEL
 from runway_streams.ground_truth.settings import Settings, SettingsHistory
-from runway_streams.ground_truth.times import AHEAD, YEAR_ONE
+from runway_streams.times import AHEAD, YEAR_ONE
 
 NOW = 1_700_000_000_000
 PREDICTION = {"prediction_id": "a", "model_id": "m", "timestamp": NOW, "prediction": 0.7}

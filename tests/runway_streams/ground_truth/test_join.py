@@ -15,7 +15,7 @@ from runway_streams.ground_truth.join import (
     take_outcome,
     take_prediction,
 )
-from runway_streams.ground_truth.times import HOUR, LIFE
+from runway_streams.times import HOUR, LIFE
 from tests.oracle import O, P, heads, judge
 
 gaps = st.sampled_from([0, 1, HOUR, LIFE // 2, LIFE - 1, LIFE, LIFE + 1, LIFE + HOUR])

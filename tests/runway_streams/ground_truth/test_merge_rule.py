@@ -22,7 +22,7 @@ from runway_streams.ground_truth.merge_rule import (
     tumble,
     whole_range,
 )
-from runway_streams.ground_truth.times import HOUR, LIFE
+from runway_streams.times import HOUR, LIFE
 from schemas.metrics_record import Mark
 
 hours = st.integers(0, 20)

@@ -13,7 +13,7 @@ from runway_streams.ground_truth import partition as module
 from runway_streams.ground_truth.join import MARGIN
 from runway_streams.ground_truth.partition import OUTCOMES, PREDICTIONS, RawBatch
 from runway_streams.ground_truth.records import parse_key, unpack_full
-from runway_streams.ground_truth.times import AHEAD, HOUR, HOUR_CLOSES_AFTER, LIFE, MINUTE
+from runway_streams.times import AHEAD, HOUR, HOUR_CLOSES_AFTER, LIFE, MINUTE
 from schemas.model_settings import BinProfile, ModelSettings, ReferenceProfile
 from tables.memory_store import MemoryStore
 from tables.partition_store import Memory, PartitionStore

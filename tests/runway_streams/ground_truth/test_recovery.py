@@ -14,7 +14,7 @@ from runway_streams.ground_truth.recovery import (
     has_reached,
     plan_recovery,
 )
-from runway_streams.ground_truth.times import HOUR, LIFE
+from runway_streams.times import HOUR, LIFE
 from schemas.metrics_record import Mark
 
 H0 = 480_000

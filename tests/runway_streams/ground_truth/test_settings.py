@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from runway_streams.errors import RunwayError
 from runway_streams.ground_truth.settings import MAX_EDGES, Settings, SettingsHistory, digest_of
-from runway_streams.ground_truth.times import DAY, HOUR
+from runway_streams.times import DAY, HOUR
 from schemas.model_settings import BinProfile, ModelSettings, ReferenceProfile
 
 changes = st.lists(st.integers(0, 50), min_size=1, max_size=20, unique=True)

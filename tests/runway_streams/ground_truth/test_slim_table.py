@@ -9,7 +9,7 @@ from sklearn import metrics as sk
 from runway_streams.ground_truth import slim_table
 from runway_streams.ground_truth.slim import DELAY_EDGES, INDEX, WIDTH, merge
 from runway_streams.ground_truth.slim_table import OTHER, Measures, SlimKey, SlimTable
-from runway_streams.ground_truth.times import HOUR
+from runway_streams.times import HOUR
 
 rng = np.random.default_rng(11)
 NAN = np.nan

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runway_streams.errors import RunwayError
-from runway_streams.ground_truth.times import DAY, HOUR, MINUTE, event_time, format_time, parse_duration
+from runway_streams.times import DAY, HOUR, MINUTE, event_time, format_time, parse_duration
 
 moments = st.integers(5 * 365 * DAY, 230 * 365 * DAY)
 zones = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
