@@ -52,7 +52,7 @@ def parse_duration(text: str) -> int:
     ...
     runway_streams.errors.RunwayError: '12h' is not an ISO 8601 duration such as PT8H, PT5M or P1D.
     """
-    found = _DURATION.match(text)
+    found = _DURATION.fullmatch(text)
     if not found or not any(found.groups()):
         raise RunwayError(f"{text!r} is not an ISO 8601 duration such as PT8H, PT5M or P1D.")
     days, hours, minutes, seconds = (int(part or 0) for part in found.groups())

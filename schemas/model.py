@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from schemas.model_settings import Task
+from schemas.model_settings import Duration, Task
+from schemas.patterns import WEB_LINK
 from schemas.prediction import ModelId, Score
 
 Team = Annotated[str, Meta(max_length=128)]
@@ -17,7 +18,7 @@ class Link(Struct, forbid_unknown_fields=True):
     """Where to read more."""
 
     title: Annotated[str, Meta(min_length=1, max_length=200)]
-    url: Annotated[str, Meta(max_length=2048, pattern="^https?://[^ ]+$")]
+    url: Annotated[str, Meta(max_length=2048, pattern=WEB_LINK)]
 
 
 class Model(Struct, omit_defaults=True, forbid_unknown_fields=True):
@@ -35,7 +36,7 @@ class Model(Struct, omit_defaults=True, forbid_unknown_fields=True):
     flow: Annotated[str, Meta(max_length=256)] | None = None
     shadow: bool = False
     task: Task | None = None
-    join_window: Annotated[str, Meta(max_length=32)] = "PT1H"
+    join_window: Duration = "PT1H"
     labels: Annotated[list[Annotated[str, Meta(max_length=256)]], Meta(max_length=20)] = []
     positive_label: Annotated[str, Meta(max_length=256)] = "1"
     threshold: Score = 0.5

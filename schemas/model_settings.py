@@ -4,8 +4,11 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from schemas.patterns import DURATION
 from schemas.prediction import ModelId, Score
 
+Duration = Annotated[str, Meta(max_length=32, pattern=DURATION)]
+"""ISO 8601, of days, hours, minutes and seconds."""
 Task = Literal["binary", "multiclass", "regression"]
 
 
@@ -31,7 +34,7 @@ class ModelSettings(Struct, omit_defaults=True):
 
     model_id: ModelId
     task: Task | None = None
-    join_window: str = "PT1H"
+    join_window: Duration = "PT1H"
     labels: Annotated[list[str], Meta(max_length=20)] = []
     positive_label: str = "1"
     threshold: Score = 0.5

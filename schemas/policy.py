@@ -4,11 +4,12 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from schemas.model_settings import Duration
 from schemas.model_version import Name, Scalar
+from schemas.patterns import MODEL_ID
 
 Weight = Annotated[float, Meta(ge=0, le=1_000)]
 Share = Annotated[float, Meta(ge=0, le=1)]
-Duration = Annotated[str, Meta(max_length=32)]
 Expression = Annotated[str, Meta(min_length=1, max_length=1_000)]
 
 
@@ -31,13 +32,13 @@ class DriftSignal(Struct, forbid_unknown_fields=True):
 class PerformanceSignal(Struct, omit_defaults=True, forbid_unknown_fields=True):
     """A metric of merged performance over `window`. Compared by `value`, `ok` and `critical` are levels of the metric
     itself (the better one is `ok`); compared with the `reference`, they are how much worse it is than the version's
-    training metric of the same name."""
+    training metric of the same name; `relative` is the same as a share of that metric, for those that have a unit."""
 
     weight: Weight
     metric: Name
     ok: float
     critical: float
-    compare: Literal["value", "reference"] = "value"
+    compare: Literal["value", "reference", "relative"] = "value"
     window: Duration = "P1D"
 
 
@@ -63,7 +64,7 @@ class RetrainPolicy(Struct, omit_defaults=True, forbid_unknown_fields=True):
     cooldown: Duration = "P1D"
     concurrency_group: Annotated[str, Meta(min_length=1, max_length=128)] = "default"
     priority: Annotated[int, Meta(ge=0, le=100)] = 50
-    workflow: Annotated[str, Meta(max_length=128, pattern=r"^[_a-zA-Z][.\-_a-zA-Z0-9]*$")] | None = None
+    workflow: Annotated[str, Meta(max_length=128, pattern=MODEL_ID)] | None = None
     parameters: Annotated[dict[Name, Scalar], Meta(max_length=100)] = {}
     when: Expression | None = None
 

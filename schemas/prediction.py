@@ -5,8 +5,10 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
+from schemas.patterns import MODEL_ID
+
 Id = Annotated[str, Meta(min_length=1, max_length=256)]
-ModelId = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[_a-zA-Z][.\-_a-zA-Z0-9]*$")]
+ModelId = Annotated[str, Meta(min_length=1, max_length=128, pattern=MODEL_ID)]
 Version = Annotated[str, Meta(max_length=128)]
 Timestamp = Annotated[datetime, Meta(tz=True)] | int | float
 """RFC 3339 with an offset, or epoch seconds or milliseconds, told apart by size (see `ground_truth.event_time`)."""
