@@ -1,6 +1,6 @@
-"""What all tests share: one real Kafka for the run, and topics of their own for each test."""
+"""What all tests share: one real Kafka and one real PostgreSQL for the run; topics and databases of their own for each test."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -9,7 +9,12 @@ from hypothesis import HealthCheck, settings
 
 from runway_streams.config import Config
 from runway_streams.devstack.kafka import EmbeddedKafka
+from runway_streams.registry.changes import Registry
+from runway_streams.registry.database import Database
 from runway_streams.topics import create_topics
+from tests.clock import Clock
+from tests.mlflow_server import MlflowServer
+from tests.postgres import PostgresServer
 
 # How fast a machine makes examples says nothing about the code.
 settings.register_profile("runway", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -40,3 +45,46 @@ def topics(config: Config) -> Callable[..., Awaitable[Config]]:
         return config
 
     return create
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A real PostgreSQL, started once. Tests that stop a server start one of their own."""
+    with PostgresServer(tmp_path_factory.mktemp("postgres")) as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of either kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'registry.db'}"
+    return request.getfixturevalue("postgres").create(f"test{next(_numbers)}")
+
+
+@pytest.fixture
+async def database(database_url: str, tmp_path: Path) -> AsyncIterator[Database]:
+    """An open database of either kind, with the registry's tables."""
+    opened = Database.open(database_url, tmp_path)
+    await opened.prepare()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(scope="session")
+def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """A real MLflow server, started once; tests use models of their own."""
+    with MlflowServer(tmp_path_factory.mktemp("mlflow")) as server:
+        yield server
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock of the test's own."""
+    return Clock()
+
+
+@pytest.fixture
+def registry(database: Database, clock: Clock) -> Registry:
+    """A registry in either database, by the test's clock."""
+    return Registry(database, clock, lambda settings: None)

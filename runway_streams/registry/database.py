@@ -1,0 +1,234 @@
+"""The registry's database: SQLite by default, PostgreSQL by URL, with one way to read and one to write."""
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from runway_streams.errors import ConfigError, DependencyDown
+from runway_streams.registry import migrate
+
+POOL = 8
+"""Connections of one process."""
+WAIT_S = 10.0
+"""How long a request waits for a connection, a lock or a statement."""
+CONNECT_S = 5.0
+SWITCHES, SWITCH_S = 100, 0.01
+"""How often, and how far apart, a new SQLite file is asked to write ahead, while others ask the same."""
+QUERY = frozenset({"ssl"})
+"""Parameters of a URL that are understood: how TLS is used, as libpq's sslmode."""
+DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+
+
+class Database:
+    """Transactions on one database.
+
+        database = Database.open(None, home)   # SQLite below home
+        async with database.write() as connection:
+            await connection.execute(...)
+
+    The first use brings the tables to this version of the program, by one process at a time.
+
+    A write of SQLite begins by taking the only write lock, so that a transaction never has to be thrown away half-way;
+    writers of one process wait for each other in a queue, those of several in turns of at most 10 s.
+    """
+
+    def __init__(self, engine: AsyncEngine):
+        self.engine = engine
+        self._is_sqlite = engine.dialect.name == "sqlite"
+        self._writing = asyncio.Lock()
+        self._preparing = asyncio.Lock()
+        self._prepared: int | None = None  # the inode of SQLite's file, 0 for a server
+
+    @classmethod
+    def open(cls, url: str | None, home: Path) -> "Database":
+        """Makes the engine; nothing is connected yet. Raises ConfigError where the URL is none that we can use."""
+        parsed = database_url(url, home)
+        if parsed.get_backend_name() == "sqlite":
+            if parsed.database:
+                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            engine = create_async_engine(parsed, pool_size=POOL, pool_timeout=WAIT_S, connect_args={"timeout": WAIT_S})
+            sa.event.listen(engine.sync_engine, "connect", _configure_sqlite)
+            sa.event.listen(engine.sync_engine, "begin", _begin_sqlite)
+        else:
+            times = {"timeout": CONNECT_S, "command_timeout": WAIT_S}
+            engine = create_async_engine(parsed, pool_size=POOL, pool_timeout=WAIT_S, pool_pre_ping=True, connect_args=times)
+        return cls(engine)
+
+    async def prepare(self) -> None:
+        """Upgrades the tables, once. Raises DependencyDown, or Refused where they are newer than the program."""
+        if self._is_prepared(self._place()):
+            return
+        async with self._preparing:
+            place = self._place()  # whoever was before us may have made the file
+            if self._is_prepared(place):
+                return
+            if self._prepared is not None and place != self._prepared:
+                await self._leave(place)
+            async with self._begin(writes=True) as connection:
+                await connection.run_sync(migrate.upgrade)
+            self._prepared = self._place()
+
+    def _is_prepared(self, place: int | None) -> bool:
+        return place is not None and place == self._prepared
+
+    @contextlib.asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that reads. Raises DependencyDown where the database does not answer."""
+        await self.prepare()
+        async with self._begin(writes=False) as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that is committed at the end, and rolled back by an exception. Raises DependencyDown as `read`."""
+        await self.prepare()
+        async with self._begin(writes=True) as connection:
+            yield connection
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self.engine.dispose()
+
+    aclose = close
+    """For `contextlib.aclosing`."""
+
+    @contextlib.asynccontextmanager
+    async def _begin(self, *, writes: bool) -> AsyncIterator[AsyncConnection]:
+        queue = self._writing if writes and self._is_sqlite else contextlib.nullcontext()
+        async with queue, _database_errors(self.engine), self.engine.connect() as connection:
+            await connection.execution_options(runway_writes=writes)
+            async with connection.begin():
+                yield connection
+
+    def _place(self) -> int | None:
+        """What tells one database from another in its place: the file's inode, None where it is missing."""
+        if not self._is_sqlite:
+            return 0
+        try:
+            return os.stat(self.engine.url.database or "").st_ino
+        except OSError:
+            return None
+
+    async def _leave(self, place: int | None) -> None:
+        # Open connections would go on writing into a file that nobody can find any more; new ones would make an empty one.
+        await self.engine.dispose()
+        if place is None:
+            raise _down(self.engine, FileNotFoundError("its file is gone"))
+
+
+def database_url(url: str | None, home: Path) -> sa.URL:
+    """The URL with the driver that we use; SQLite in `home/registry.db` without one.
+
+    >>> database_url("postgresql://runway@db/runway", Path("/h")).drivername
+    'postgresql+asyncpg'
+    >>> database_url(None, Path("/h")).database
+    '/h/registry.db'
+    """
+    if not url:
+        return sa.URL.create(DRIVERS["sqlite"], database=str(home / "registry.db"))
+    remedy = "Give postgresql://USER:PASSWORD@HOST/NAME or sqlite:////PATH/FILE."
+    try:
+        parsed = sa.make_url(url)
+    except ArgumentError:
+        raise ConfigError("RUNWAY_DATABASE is not a URL.", remedy) from None
+    driver = DRIVERS.get(parsed.get_backend_name())
+    if driver is None or (driver == DRIVERS["sqlite"] and not parsed.database):
+        raise ConfigError(f"RUNWAY_DATABASE names {parsed.get_backend_name()!r}, which cannot be used.", remedy)
+    return _with_ssl(parsed.set(drivername=driver), remedy)
+
+
+def _with_ssl(url: sa.URL, remedy: str) -> sa.URL:
+    # libpq's name for it, which people know, is not the driver's.
+    query = {"ssl" if name == "sslmode" else name: value for name, value in url.query.items()}
+    unknown = sorted(query.keys() - QUERY)
+    if unknown:
+        raise ConfigError(f"RUNWAY_DATABASE has the parameter {unknown[0]!r}, which cannot be used.", remedy)
+    return url.set(query=query)
+
+
+async def insert_new(connection: AsyncConnection, table: sa.Table, **values: Any) -> bool:
+    """Inserts a row unless one of the same primary key is there, and says whether it did."""
+    return await insert_all_new(connection, table, [values]) == 1
+
+
+async def insert_all_new(connection: AsyncConnection, table: sa.Table, rows: list[dict[str, Any]]) -> int:
+    """Inserts the rows whose primary keys are not there yet, and says how many those were."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return (await connection.execute(dialect.insert(table).values(rows).on_conflict_do_nothing())).rowcount
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    # The driver would begin transactions by itself, too late and without the lock.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    _write_ahead(cursor)
+    for pragma in ("synchronous=NORMAL", "foreign_keys=ON", "cache_size=-32768"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _write_ahead(cursor: Any) -> None:
+    # A new file is switched by one connection; SQLite tells the others at once that it is locked, and waits for nobody.
+    for left in reversed(range(SWITCHES)):
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if not left:
+                raise
+            time.sleep(SWITCH_S)
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get("runway_writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextlib.asynccontextmanager
+async def _database_errors(engine: AsyncEngine) -> AsyncIterator[None]:
+    try:
+        yield
+    except IntegrityError:
+        raise  # what the rows say, not the connection
+    except DBAPIError as error:
+        if not _is_outage(error, engine):
+            raise
+        raise _down(engine, error.orig or error) from error
+    except (OSError, TimeoutError, sa.exc.TimeoutError) as error:
+        raise _down(engine, error) from error
+    except Exception as error:
+        # The driver's own errors while it connects are not wrapped.
+        if isinstance(error, SQLAlchemyError) or not type(error).__module__.startswith("asyncpg"):
+            raise
+        raise _down(engine, error) from error
+
+
+def _is_outage(error: DBAPIError, engine: AsyncEngine) -> bool:
+    if error.connection_invalidated or isinstance(error, sa.exc.InterfaceError | sa.exc.InternalError):
+        return True
+    text = str(error.orig)
+    if engine.dialect.name == "sqlite":
+        return isinstance(error, sa.exc.OperationalError) and "syntax" not in text and "no such" not in text
+    # What PostgreSQL says of connections, of transactions that it gave up for others, of what it is short of, and of its own
+    # start and end.
+    if str(getattr(error.orig, "sqlstate", None))[:2] in ("08", "40", "53", "57"):
+        return True
+    return isinstance(error.orig, OSError) or any(
+        word in text for word in ("shutting down", "terminat", "timeout", "connection")
+    )
+
+
+def _down(engine: AsyncEngine, error: BaseException) -> DependencyDown:
+    place = engine.url.render_as_string(hide_password=True)
+    why = next(iter(str(error).splitlines()), "") or type(error).__name__
+    return DependencyDown(f"The registry's database {place} does not answer: {why}.", "Start it, or check RUNWAY_DATABASE.")

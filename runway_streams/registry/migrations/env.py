@@ -1,0 +1,13 @@
+"""What Alembic runs: migrations, on the connection that it was given."""
+
+from alembic import context
+
+from runway_streams.registry.tables import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    render_as_batch=True,
+    transactional_ddl=False,  # the transaction is the caller's
+)
+context.run_migrations()

@@ -1,0 +1,158 @@
+"""The database: transactions, migrations, and what it says when it is gone, on SQLite and on PostgreSQL."""
+
+import asyncio
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from runway_streams.errors import ConfigError, DependencyDown, Refused
+from runway_streams.registry.database import Database, database_url, insert_new
+from runway_streams.registry.tables import leases, metadata
+from tests.postgres import PostgresServer
+
+
+async def holder_of(database, duty="d"):
+    async with database.read() as connection:
+        return await connection.scalar(sa.select(leases.c.holder).where(leases.c.duty == duty))
+
+
+async def test_migrations_lead_to_the_tables(database):
+    async with database.read() as connection:
+        assert await connection.run_sync(lambda c: compare_metadata(MigrationContext.configure(c), metadata)) == []
+
+
+async def test_many_processes_may_upgrade_at_once(database_url, tmp_path):
+    several = [Database.open(database_url, tmp_path) for _ in range(4)]
+    await asyncio.gather(*(each.prepare() for each in several))
+    for each in several:
+        await each.close()
+
+
+async def test_tables_of_a_newer_version_are_refused(database):
+    async with database.write() as connection:
+        await connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    another = Database(database.engine)
+    with pytest.raises(Refused, match="9999"):
+        await another.prepare()
+
+
+async def test_a_write_that_fails_leaves_nothing(database):
+    async def fail():
+        async with database.write() as connection:
+            await connection.execute(leases.insert().values(duty="d", holder="a", until=1))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+    assert await holder_of(database) is None
+
+
+async def test_of_many_that_insert_one_row_one_wins(database):
+    async def insert(holder):
+        async with database.write() as connection:
+            return await insert_new(connection, leases, duty="d", holder=str(holder), until=1)
+
+    won = await asyncio.gather(*map(insert, range(20)))
+    assert won.count(True) == 1
+    assert await holder_of(database) == str(won.index(True))
+
+
+async def test_a_server_that_is_gone_is_a_dependency_that_is_down(tmp_path_factory, tmp_path):
+    with PostgresServer(tmp_path_factory.mktemp("bounced")) as server:
+        database = Database.open(server.url(), tmp_path)
+        await database.prepare()
+        await asyncio.to_thread(server.stop, "immediate")
+        for _ in range(2):
+            with pytest.raises(DependencyDown, match="does not answer"):
+                await holder_of(database)
+        await asyncio.to_thread(server.start)
+        assert await holder_of(database) is None
+        await database.close()
+
+
+async def test_a_file_that_is_taken_away_is_missed_and_one_put_in_its_place_is_used(tmp_path):
+    file, aside = tmp_path / "registry.db", tmp_path / "aside"
+    database = Database.open(None, tmp_path)
+    async with database.write() as connection:
+        await connection.execute(leases.insert().values(duty="d", holder="before", until=1))
+    await database.close()
+    shutil.copy(file, tmp_path / "copy")
+    file.rename(aside)
+    with pytest.raises(DependencyDown, match="its file is gone"):
+        await holder_of(database)
+    assert not file.exists()
+    (tmp_path / "copy").rename(file)
+    assert await holder_of(database) == "before"
+    await database.close()
+
+
+async def test_whatever_a_server_says_while_it_stops_and_starts_it_is_down(tmp_path_factory, tmp_path):
+    with PostgresServer(tmp_path_factory.mktemp("bounced")) as server:
+        database = Database.open(server.url(), tmp_path)
+        await database.prepare()
+        is_over, down = asyncio.Event(), []
+
+        async def ask():
+            while not is_over.is_set():
+                try:
+                    async with database.write() as connection:
+                        await insert_new(connection, leases, duty="d", holder="a", until=1)
+                except DependencyDown as error:
+                    down.append(str(error))
+                    await asyncio.sleep(0.005)
+
+        asking = [asyncio.create_task(ask()) for _ in range(4)]
+        for _ in range(3):
+            await asyncio.sleep(0.1)
+            await asyncio.to_thread(server.stop, "immediate")
+            await asyncio.to_thread(server.start)
+        is_over.set()
+        await asyncio.gather(*asking)
+        assert down
+        await database.close()
+
+
+async def test_a_folder_that_cannot_be_written_is_a_dependency_that_is_down(tmp_path):
+    threads = threading.active_count()
+    (tmp_path / "file.db").mkdir()
+    database = Database.open(f"sqlite:///{tmp_path / 'file.db'}", tmp_path)
+    with pytest.raises(DependencyDown, match="unable to open"):
+        await database.prepare()
+    await database.close()
+    async with asyncio.timeout(10):  # the driver's thread still tells the loop that it could not connect
+        while threading.active_count() > threads:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://h/d", "sqlite://", "http://x", "postgresql://h/d?colour=red"])
+def test_other_databases_are_refused(url):
+    with pytest.raises(ConfigError, match="RUNWAY_DATABASE"):
+        database_url(url, Path("/h"))
+
+
+def test_a_password_is_in_no_error():
+    database = Database.open("postgresql://runway:hunter2@127.0.0.1:1/x", Path("/h"))
+
+    async def fail():
+        async with database.read():
+            pass
+
+    with pytest.raises(DependencyDown) as failure:
+        asyncio.run(fail())
+    assert "hunter2" not in str(failure.value)
+
+
+async def test_many_may_be_the_first_to_use_a_database(tmp_path):
+    database = Database.open(None, tmp_path)
+    assert await asyncio.gather(*(holder_of(database) for _ in range(8))) == [None] * 8
+    await database.close()
+
+
+@pytest.mark.parametrize("parameter", ["sslmode=require", "ssl=require"])
+def test_tls_is_asked_for_as_everywhere(parameter):
+    assert dict(database_url(f"postgresql://h/d?{parameter}", Path("/h")).query) == {"ssl": "require"}
