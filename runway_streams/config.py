@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from runway_streams.errors import ConfigError
+from runway_streams.mlflow_settings import MlflowSettings
+from runway_streams.urls import is_safe_url
 
 DEFAULT_BOOTSTRAP = "localhost:9092"
 SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 BUCKET_SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl")
 SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+# With a symmetric one, whoever can check a token could make it.
+TOKEN_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _BROKER = re.compile(r"\s*(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d+))?\s*")
@@ -49,6 +53,15 @@ class Config:
     ssl_cafile: str | None = None
     database: str | None = field(default=None, repr=False)
     neo4j: str | None = field(default=None, repr=False)
+    api_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    rate_limit: int = 6_000
+    oidc_issuer: str | None = None
+    oidc_audience: str | None = None
+    oidc_algorithms: str = "RS256,ES256"
+    oidc_role_claim: str = "runway_role"
+    oidc_teams_claim: str = "teams"
+    mlflow: MlflowSettings | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "home", Path(self.home).expanduser().absolute())
@@ -64,7 +77,8 @@ class Config:
         numbers = {name: _number(variable, given) for variable, name in _NUMBER_VARIABLES.items() if variable in given}
         accept_gap = _switch("RUNWAY_ACCEPT_GAP", given)
         bootstrap = given.get("RUNWAY_BOOTSTRAP") or (running_stack(home) or {}).get("bootstrap", DEFAULT_BOOTSTRAP)
-        return cls(home=home, bootstrap=bootstrap, accept_gap=accept_gap, **texts, **numbers)  # type: ignore[arg-type]
+        mlflow = MlflowSettings.from_env(given)
+        return cls(home=home, bootstrap=bootstrap, accept_gap=accept_gap, mlflow=mlflow, **texts, **numbers)  # type: ignore[arg-type]
 
     @property
     def checkpoint_every_s(self) -> int:
@@ -102,11 +116,19 @@ _TEXT_VARIABLES = {
     "RUNWAY_SSL_CAFILE": "ssl_cafile",
     "RUNWAY_DATABASE": "database",
     "RUNWAY_NEO4J": "neo4j",
+    "RUNWAY_API": "api_url",
+    "RUNWAY_KEY": "api_key",
+    "RUNWAY_OIDC_ISSUER": "oidc_issuer",
+    "RUNWAY_OIDC_AUDIENCE": "oidc_audience",
+    "RUNWAY_OIDC_ALGORITHMS": "oidc_algorithms",
+    "RUNWAY_OIDC_ROLE_CLAIM": "oidc_role_claim",
+    "RUNWAY_OIDC_TEAMS_CLAIM": "oidc_teams_claim",
 }
 _NUMBER_VARIABLES = {
     "RUNWAY_SESSION_TIMEOUT": "session_timeout_s",
     "RUNWAY_WEB_PORT": "web_port",
     "RUNWAY_CHECKPOINT_INTERVAL": "checkpoint_interval_s",
+    "RUNWAY_RATE_LIMIT": "rate_limit",
 }
 
 
@@ -173,7 +195,9 @@ def _check(config: Config) -> None:
     _check_range("RUNWAY_SESSION_TIMEOUT", config.session_timeout_s, 1, 1800)
     _check_range("RUNWAY_WEB_PORT", config.web_port, 0, 65535)
     _check_range("RUNWAY_CHECKPOINT_INTERVAL", config.checkpoint_interval_s, 0, 86_400)
+    _check_range("RUNWAY_RATE_LIMIT", config.rate_limit, 1, 10_000_000)
     _check_security(config)
+    _check_oidc(config)
 
 
 def _is_broker(text: str) -> bool:
@@ -207,6 +231,25 @@ def _check_security(config: Config) -> None:
         raise ConfigError(
             f"RUNWAY_SECURITY_PROTOCOL is {config.security_protocol}, but there is no user or no password.",
             "Set RUNWAY_SASL_USERNAME and RUNWAY_SASL_PASSWORD.",
+        )
+
+
+def _check_oidc(config: Config) -> None:
+    unknown = [name for name in config.oidc_algorithms.split(",") if name.strip() not in TOKEN_ALGORITHMS]
+    if unknown:
+        raise ConfigError(
+            f"RUNWAY_OIDC_ALGORITHMS names {unknown[0]!r}, by which no token is taken.",
+            f"Give some of {', '.join(TOKEN_ALGORITHMS)}, with commas between them.",
+        )
+    if config.oidc_issuer and not is_safe_url(config.oidc_issuer):
+        raise ConfigError(
+            f"RUNWAY_OIDC_ISSUER is {config.oidc_issuer!r}, which is not an https URL.",
+            "Give the issuer as its tokens name it in iss, such as https://login.example.com/realms/ml.",
+        )
+    if bool(config.oidc_issuer) != bool(config.oidc_audience):
+        raise ConfigError(
+            "Of RUNWAY_OIDC_ISSUER and RUNWAY_OIDC_AUDIENCE one is set alone.",
+            "Set both: tokens that the issuer made for others are no good here.",
         )
 
 

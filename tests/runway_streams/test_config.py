@@ -73,6 +73,14 @@ def test_the_file_of_a_killed_stack_is_ignored(tmp_path, content):
         ("RUNWAY_SECURITY_PROTOCOL", "TLS"),
         ("RUNWAY_SECURITY_PROTOCOL", "SASL_SSL"),
         ("RUNWAY_TOPIC_PREFIX", "a b"),
+        ("RUNWAY_RATE_LIMIT", "0"),
+        ("RUNWAY_RATE_LIMIT", "many"),
+        ("RUNWAY_OIDC_ISSUER", "https://login.example.com"),
+        ("RUNWAY_OIDC_ISSUER", "http://login.example.com"),
+        ("RUNWAY_OIDC_AUDIENCE", "runway"),
+        ("RUNWAY_OIDC_ALGORITHMS", "RS256,HS256"),
+        ("RUNWAY_OIDC_ALGORITHMS", "none"),
+        ("RUNWAY_OIDC_ALGORITHMS", ","),
     ],
 )
 def test_a_bad_value_names_its_variable(variable, value):
@@ -86,6 +94,12 @@ def test_a_bad_value_names_its_variable(variable, value):
 )
 def test_a_switch_is_on_only_where_it_says_so(given, on):
     assert Config.from_env({"RUNWAY_ACCEPT_GAP": given}).accept_gap is on
+
+
+@pytest.mark.parametrize("issuer", ["https://login.example.com/realms/ml", "http://127.0.0.1:8080", "http://localhost/a"])
+def test_an_issuer_is_reached_by_https_or_on_this_machine(issuer):
+    environ = {"RUNWAY_OIDC_ISSUER": issuer, "RUNWAY_OIDC_AUDIENCE": "runway", "RUNWAY_OIDC_ALGORITHMS": "ES256, EdDSA"}
+    assert Config.from_env(environ).oidc_issuer == issuer
 
 
 @pytest.mark.parametrize("bootstrap", ["kafka", "kafka-0.kafka:9092,kafka-1.kafka:9092", "k:1, k:65535", "[::1]:9092"])
