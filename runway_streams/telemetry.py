@@ -124,6 +124,73 @@ class Outside:
         yield from state_counters(self.counters)
 
 
+@dataclass(frozen=True)
+class Relayed:
+    """Changes of models' settings on their way to the workers."""
+
+    waiting: int
+    oldest_s: float
+    published: int
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """What the scans of promotion rules have done in this process."""
+
+    scans: int
+    models: int
+    moves: int
+    last_s: float
+
+
+class RegistryTelemetry:
+    """What an API process does for the registry; the functions give the values when it is scraped."""
+
+    def __init__(self, registry: CollectorRegistry, relayed: Callable[[], Relayed], scanned: Callable[[], Scanned]):
+        registry.register(_FromFunction(lambda: _registry_metrics(relayed(), scanned())))
+
+
+def _registry_metrics(relayed: Relayed, scanned: Scanned) -> Iterable[Metric]:
+    yield GaugeMetricFamily("runway_settings_waiting", "Changes of settings that are not published", relayed.waiting)
+    yield GaugeMetricFamily("runway_settings_waiting_seconds", "Age of the oldest of them", relayed.oldest_s)
+    yield CounterMetricFamily(
+        "runway_settings_published", "Changes of settings published by this process", relayed.published
+    )
+    yield CounterMetricFamily("runway_rule_scans", "Scans of all promotion rules", scanned.scans)
+    yield CounterMetricFamily("runway_rule_scan_models", "Models whose rules were tried", scanned.models)
+    yield CounterMetricFamily("runway_rule_moves", "Versions moved by a rule", scanned.moves)
+    yield GaugeMetricFamily("runway_rule_scan_seconds", "Duration of the last scan", scanned.last_s)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What the import from MLflow has done in this process, and how long ago (s) any process's sync has ended well."""
+
+    success_age_s: float | None
+    created: int
+    moved: int
+    skipped: int
+
+
+class ImportTelemetry:
+    """What an API process imports; `imported` gives the values when it is scraped."""
+
+    def __init__(self, registry: CollectorRegistry, imported: Callable[[], Imported]):
+        registry.register(_FromFunction(lambda: _import_metrics(imported())))
+
+
+def _import_metrics(imported: Imported) -> Iterable[Metric]:
+    if imported.success_age_s is not None:
+        age = "Time since a sync with MLflow has ended well, in any process"
+        yield GaugeMetricFamily("runway_import_success_age_seconds", age, imported.success_age_s)
+    versions = CounterMetricFamily(
+        "runway_import_versions", "Versions of MLflow, by what became of them", labels=["outcome"]
+    )
+    for outcome in ("created", "moved", "skipped"):
+        versions.add_metric([outcome], getattr(imported, outcome))
+    yield versions
+
+
 def state_counters(partitions: PartitionCounters) -> Iterable[Metric]:
     """The counters of partitions' states as metric families. What has not happened yet is 0: an alert on an increase needs
     the value before the first.

@@ -1,4 +1,4 @@
-"""The store of model settings: the compacted topic `runway.models`, written by `set_model` and followed by everyone.
+"""The store of model settings: the compacted topic `runway.models`, written by the registry's relay, followed by everyone.
 
 A record's key is the model's id, its value the JSON array of the model's last 32 changes, newest last: compaction keeps
 the last record of a key alone, and events of yesterday are read by the settings of yesterday.
@@ -10,21 +10,19 @@ import time
 from collections.abc import Callable
 
 import msgspec
-from aiokafka import AIOKafkaProducer, ConsumerRecord
+from aiokafka import ConsumerRecord
 
 from runway_streams.background import Background
-from runway_streams.config import Config, kafka_client_options
+from runway_streams.config import Config
 from runway_streams.errors import RunwayError
-from runway_streams.ground_truth.records import parse_key
 from runway_streams.ground_truth.settings import NOTICE, Settings, SettingsHistory
 from runway_streams.times import format_time
-from runway_streams.topic_reader import TopicReader, kafka_errors, open_topic
+from runway_streams.topic_reader import TopicReader, open_topic
 from schemas.model_settings import ModelSettings
 
 CHANGES = SettingsHistory.CHANGES
 REFRESH_S = 0.05
 RETRY_LIMIT_S = 10.0
-READ_LIMIT_S = 60.0
 MAX_RECORD_BYTES = 1_000_000
 """32 changes with profiles must fit into one record; the oldest give way where they do not."""
 
@@ -36,22 +34,6 @@ _decode = msgspec.json.Decoder(list[ModelSettings]).decode
 def wall_clock() -> int:
     """Milliseconds since the epoch."""
     return time.time_ns() // 1_000_000
-
-
-async def set_model(config: Config, settings: ModelSettings, now: Clock = wall_clock) -> ModelSettings:
-    """Publishes a change and returns it as published.
-
-    Without `effective_from` it applies from the beginning to a model that was never seen, else from a minute on. Raises
-    RunwayError where the settings contradict themselves or would apply earlier than every worker can know of them.
-    """
-    Settings.from_document(settings)
-    changes = (await _read_all(config)).get(settings.model_id, [])
-    seen = bool(changes) or await _has_metrics(config, settings.model_id)
-    change = effective(settings, seen, now())
-    value = encode_changes([*changes, change])
-    async with kafka_errors(config), AIOKafkaProducer(acks="all", **kafka_client_options(config)) as producer:
-        await producer.send_and_wait(config.topic("models"), value, key=settings.model_id.encode())
-    return change
 
 
 def effective(settings: ModelSettings, seen: bool, now: int) -> ModelSettings:
@@ -85,12 +67,6 @@ def encode_changes(changes: list[ModelSettings]) -> bytes:
                 "Use fewer bins in the profile.",
             )
         changes = changes[1:]
-
-
-async def list_models(config: Config) -> list[ModelSettings]:
-    """The newest settings of every model, by name."""
-    changes = await _read_all(config)
-    return [changes[model][-1] for model in sorted(changes) if changes[model]]
 
 
 class SettingsReader(Background):
@@ -161,28 +137,6 @@ class SettingsReader(Background):
     def _count_unreadable(self, why: str) -> None:
         self.unreadable += 1
         _log.error("Settings that cannot be used are left out: %s", why)
-
-
-async def _read_all(config: Config) -> dict[str, list[ModelSettings]]:
-    found: dict[str, list[ModelSettings]] = {}
-    async with asyncio.timeout(READ_LIMIT_S), open_topic(config, "models") as topic:
-        async for record in topic.to_end():
-            found[_model_of(record)] = _changes_of(record, _log.error)
-    return found
-
-
-async def _has_metrics(config: Config, model: str) -> bool:
-    """Whether any partition has an accumulator of the model: a pass over the topic's keys, for a person who can wait."""
-    async with asyncio.timeout(READ_LIMIT_S), open_topic(config, "metrics") as topic:
-        async for record in topic.to_end():
-            key = parse_key(record.key)
-            if key and key.model == model:
-                return True
-    return False
-
-
-def _model_of(record: ConsumerRecord) -> str:
-    return (record.key or b"").decode(errors="replace")
 
 
 def _changes_of(record: ConsumerRecord, unreadable: Callable[[str], None]) -> list[ModelSettings]:
