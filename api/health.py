@@ -21,9 +21,11 @@ async def get_readyz(request: Request) -> Response:
     reasons = not_ready(request.app.state)
     if reasons:
         return problem_response(request, 503, "not-ready", " ".join(reasons), {"Retry-After": "2"})
-    return Response(
-        orjson.dumps({"status": "ready", "as_of": request.app.state.view.as_of()}), media_type="application/json"
-    )
+    state = request.app.state
+    # What is wrong with the registry stops no answer about performance. Anybody may ask: what exactly is in the log.
+    failing = state.duties.failing() if state.duties else []
+    told = {"status": "ready", "as_of": state.view.as_of(), "failing": failing}
+    return Response(orjson.dumps(told), media_type="application/json")
 
 
 async def get_metrics(request: Request) -> Response:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +15,7 @@ from batch.manifest import ModelSeen
 from batch.view import View as BatchView
 from batch.view import load_view
 from runway_streams.background import Background
-from runway_streams.errors import RunwayError
+from runway_streams.errors import DependencyDown, RunwayError
 from runway_streams.ground_truth.merge_rule import (
     Block,
     Layer,
@@ -112,20 +112,34 @@ class MergedView:
         missing = [] if self.speed.ready else ["speed_unavailable"]
         return missing + (["batch_unavailable"] if self.batch.problem else [])
 
-    def models(self) -> dict[str, ModelSeen]:
-        """Every model of either layer, by name."""
-        seen = {found.model: found for found in (self.batch.view.models() if self.batch.view else [])}
-        for model, versions in self.speed.store.models().items():
-            seen[model] = self._with_speed(model, versions, seen.get(model))
-        return dict(sorted(seen.items()))
+    def names(self) -> frozenset[str]:
+        """Every model that either layer knows."""
+        batch = self.batch.view.models() if self.batch.view else []
+        return frozenset(self.speed.store.names()).union(found.model for found in batch)
+
+    def seen_many(self, models: Iterable[str]) -> dict[str, ModelSeen]:
+        """What was seen of these models; those that neither layer knows are left out."""
+        batch = {found.model: found for found in (self.batch.view.models() if self.batch.view else [])}
+        found = {}
+        for model in models:
+            versions, of_batch = self.speed.store.versions(model), batch.get(model)
+            if versions:
+                found[model] = self._with_speed(model, versions, of_batch)
+            elif of_batch:
+                found[model] = of_batch
+        return found
 
     def seen(self, model: str) -> ModelSeen | None:
         """One model, None where neither layer knows it."""
-        found = None
-        if self.batch.view:
-            found = next((m for m in self.batch.view.models() if m.model == model), None)
-        versions = self.speed.store.versions(model)
-        return self._with_speed(model, versions, found) if versions else found
+        return self.seen_many([model]).get(model)
+
+    async def has_events(self, model: str) -> bool:
+        """Whether any event of a model was counted. Raises DependencyDown where that is not known yet."""
+        if self.speed.store.versions(model) or self.seen(model):
+            return True
+        if self.unavailable() or not self.batch.loaded:
+            raise DependencyDown(f"Whether {model} has events is not known yet. {' '.join(self.problems())}".strip())
+        return False
 
     def settings(self, model: str, now: int) -> Settings:
         """The settings in force now."""

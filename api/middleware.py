@@ -6,7 +6,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.problems import problem_response
+from api.problems import Problem, problem_response
 from runway_streams.telemetry import ApiTelemetry
 
 MAX_BODY = 1024 * 1024
@@ -41,7 +41,7 @@ class Measure:
         finally:
             route = scope.get("route_path", "other")
             self.telemetry.latency.labels(route).observe(time.perf_counter() - began)
-            method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST", "PUT", "DELETE") else "other"
+            method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE") else "other"
             self.telemetry.requests.labels(method, route, status[0]).inc()
 
 
@@ -88,6 +88,8 @@ def _counted(receive: Receive) -> Receive:
     async def limited() -> Message:
         message = await receive()
         left[0] -= len(message.get("body", b""))
-        return message if left[0] >= 0 else {"type": "http.disconnect"}
+        if left[0] < 0:
+            raise Problem(413, "large-body", f"The body is larger than {MAX_BODY} bytes.")
+        return message
 
     return limited

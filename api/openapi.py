@@ -1,4 +1,4 @@
-"""`/openapi.json`: the document that describes the API; it is written in `schemas/openapi.yaml`."""
+"""`/openapi.json`: the document that describes the API; it is made of `schemas/openapi/` and the types in `schemas/`."""
 
 from functools import cache
 from importlib.resources import files
@@ -14,5 +14,10 @@ def openapi_document() -> bytes:
 
 
 async def get_openapi(request: Request) -> Response:
-    """The endpoint."""
+    """The endpoint: as JSON."""
     return Response(openapi_document(), media_type="application/json")
+
+
+async def get_openapi_yaml(request: Request) -> Response:
+    """The endpoint: the same as YAML."""
+    return Response(files("schemas").joinpath("openapi.yaml").read_bytes(), media_type="application/yaml")

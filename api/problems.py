@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from runway_streams.errors import RunwayError
+from runway_streams.registry.refusals import Conflict, Invalid, Mismatch, Stale, Unknown
 
 _log = logging.getLogger(__name__)
 
@@ -69,13 +70,28 @@ async def on_runway_error(request: Request, error: Exception) -> Response:
     return problem_response(request, 503, "dependency-down", str(error), {"Retry-After": "5"})
 
 
+async def on_refusal(request: Request, error: Exception) -> Response:
+    """Answers what the registry does not do, by its kind."""
+    assert isinstance(error, RunwayError)
+    status, slug = REFUSALS[type(error)]
+    return problem_response(request, status, slug, str(error))
+
+
 async def on_bug(request: Request, error: Exception) -> Response:
     """Answers a bug, without what is inside; the traceback is in the log."""
     _log.error("%s %s failed.", request.method, request.url.path, exc_info=error)
     return problem_response(request, 500, "internal", "The server made a mistake; its log says which.")
 
 
+REFUSALS: dict[type[Exception], tuple[int, str]] = {
+    Invalid: (400, "invalid"),
+    Unknown: (404, "unknown"),
+    Conflict: (409, "conflict"),
+    Stale: (412, "stale"),
+    Mismatch: (422, "idempotency-mismatch"),
+}
 EXCEPTION_HANDLERS = {
+    **dict.fromkeys(REFUSALS, on_refusal),
     Problem: on_problem,
     HTTPException: on_http_exception,
     RunwayError: on_runway_error,

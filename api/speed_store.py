@@ -74,9 +74,9 @@ class SpeedStore:
         """The least clock of the partitions' marks (ms)."""
         return min((mark.clock for mark in self.marks.values()), default=None)
 
-    def models(self) -> dict[str, set[str]]:
-        """The versions of every model that has rows here."""
-        return {model: self.versions(model) for model in self._series}
+    def names(self) -> list[str]:
+        """The models that have rows here."""
+        return list(self._series)
 
     def versions(self, model: str) -> set[str]:
         """The versions of one model that have rows here."""

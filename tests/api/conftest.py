@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 import httpx
 import numpy as np
 import pytest
+from starlette.middleware import Middleware
 
 from api.app import make_app
+from api.local import Trust
 from api.merged_view import BatchSnapshot, MergedView
+from api.principals import Principal
 from api.speed_store import SpeedStore
 from batch.manifest import Manifest, ModelSeen
 from batch.view import Confusion, Histograms, Rows
@@ -16,6 +19,8 @@ from runway_streams.ground_truth import slim
 from runway_streams.ground_truth.full import Layout
 from runway_streams.ground_truth.records import full_key, mark_key, pack_full, pack_mark, pack_slim, slim_key
 from runway_streams.ground_truth.settings import Settings, SettingsHistory
+from runway_streams.registry.changes import Registry
+from runway_streams.registry.database import Database
 from runway_streams.times import BIN, HOUR
 from schemas.metrics_record import Mark
 
@@ -205,12 +210,43 @@ def merged_view(speed_events=(), batch=None, *settings, **speed):
     )  # fmt: skip
 
 
+ADMIN = Principal("key:test", "admin", (), "key")
+
+
+def app_over(view, registry, principal=ADMIN):
+    """The application over a view and a registry, asked by one principal."""
+    return make_app(view, registry, Middleware(Trust, principal=principal))
+
+
+def http_client(app):
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://api")
+
+
 @pytest.fixture
-def client():
-    """`client(view)` is an HTTP client of the API over the view."""
+async def client(tmp_path):
+    """`client(view)` is an HTTP client of the API over the view, with an empty registry."""
+    database = Database.open(None, tmp_path)
 
     def of(view, now=NOW):
-        app = make_app(view, lambda: now)
-        return httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://api")
+        return http_client(app_over(view, Registry(database, lambda: now, Settings.from_document)))
 
-    return of
+    yield of
+    await database.close()
+
+
+class Api:
+    """The API over an empty view and a registry in either database, for several principals; its clock stands still."""
+
+    def __init__(self, database, view=None):
+        self.clock = NOW
+        self.registry = Registry(database, lambda: self.clock, Settings.from_document)
+        self.view = view or merged_view()
+
+    def as_(self, name="ada", role="admin", *teams):
+        """A client of a principal."""
+        return http_client(app_over(self.view, self.registry, Principal(name, role, teams, "key")))
+
+
+@pytest.fixture
+def api(database):
+    return Api(database)

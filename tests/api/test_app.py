@@ -1,6 +1,5 @@
 """The API beside performance: models, health, problems, limits."""
 
-import httpx
 import pytest
 from openapi_spec_validator import validate
 
@@ -8,7 +7,8 @@ from api.app import ROUTES, application
 from api.openapi import openapi_document
 from runway_streams.config import Config
 from runway_streams.ground_truth.settings import Settings
-from tests.api.conftest import NOON, NOW, Event, FakeBatchView, merged_view, speed_store
+from runway_streams.registry import keys
+from tests.api.conftest import NOON, NOW, Event, FakeBatchView, http_client, merged_view, speed_store
 
 
 async def test_models_lists_both_layers_in_pages(client):
@@ -23,10 +23,14 @@ async def test_models_lists_both_layers_in_pages(client):
         second = (await http.get("/v1/models", params={"limit": 2, "cursor": first["next_cursor"]})).json()
     assert [item["model_id"] for item in first["items"] + second["items"]] == ["m", "other-0", "other-1", "other-2"]
     assert second["next_cursor"] is None
-    assert first["items"][0] == {
-        "model_id": "m", "versions": ["1", "2"], "first_seen": "2024-10-04T12:00:00Z",
-        "last_seen": "2024-10-04T17:59:59.999Z", "predictions": 2, "task": "binary",
+    item = first["items"][0]
+    assert (item["registered"], item["status"], item["stages"]) == (False, "UNKNOWN", [])
+    assert item["seen"] == {
+        "versions": ["1", "2"], "first": "2024-10-04T12:00:00Z", "last": "2024-10-04T17:59:59.999Z",
+        "task": "binary", "predictions": None,
     }  # fmt: skip
+    async with client(view) as http:
+        assert (await http.get("/v1/models/m")).json()["seen"]["predictions"] == 2
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=201", "limit=x", "cursor=zz", "cursor=WyJ4IiwieSJd", "page=2"])
@@ -39,8 +43,8 @@ async def test_bad_pages_are_400(client, query):
 async def test_every_error_is_a_problem(client):
     async with client(merged_view([Event(NOON * 12)])) as http:
         assert (await http.get("/nothing")).json()["status"] == 404
-        found = await http.post("/v1/models")
-        assert (found.json()["status"], set(found.headers["allow"].split(", "))) == (405, {"GET", "HEAD"})
+        found = await http.put("/v1/models")
+        assert (found.json()["status"], set(found.headers["allow"].split(", "))) == (405, {"GET", "HEAD", "POST"})
         assert (await http.get("/v1/models?" + "x" * 9000)).json()["status"] == 414
         assert (await http.post("/v1/models", content=b"x" * (2**20 + 1))).json()["status"] == 413
 
@@ -91,9 +95,15 @@ async def test_the_openapi_document_is_valid_and_has_every_route(client):
 
 async def test_it_starts_on_an_empty_home_without_kafka(tmp_path):
     app = application(Config(home=tmp_path, bootstrap="127.0.0.1:1"), lambda: NOW)
-    transport = httpx.ASGITransport(app)
-    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://api") as http:
+    async with app.router.lifespan_context(app), http_client(app) as http:
         assert (await http.get("/livez")).status_code == 200
         assert (await http.get("/readyz")).status_code == 503
+        for path in ("/v1/models", "/v1/models/m/performance", "/metrics", "/openapi.json", "/nothing"):
+            assert (await http.get(path)).status_code == 401
+        async with app.state.registry.change("test") as change:
+            _, key = await keys.create(change, "ops", "admin")
+        http.headers["Authorization"] = f"Bearer {key}"
         assert (await http.get("/v1/models/m/performance")).status_code == 503
         assert (await http.get("/metrics")).status_code == 200
+        assert (await http.post("/v1/models", json={"model_id": "fraud"})).status_code == 201
+        assert (await http.get("/v1/models")).json()["degraded"] == ["speed_unavailable"]

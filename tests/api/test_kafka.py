@@ -3,7 +3,6 @@
 import asyncio
 import time
 
-import httpx
 import pytest
 from aiokafka import AIOKafkaProducer
 
@@ -12,14 +11,15 @@ from api.lag import LagMonitor
 from api.speed_view import SpeedView
 from batch.lake import open_lake
 from runway_streams.config import kafka_client_options
-from runway_streams.errors import RunwayError
+from runway_streams.devstack.first_key import make_first_key
 from runway_streams.ground_truth import slim
-from runway_streams.ground_truth.model_settings_store import SettingsReader, list_models, set_model, wall_clock
+from runway_streams.ground_truth.model_settings_store import SettingsReader, encode_changes, wall_clock
 from runway_streams.ground_truth.records import mark_key, pack_mark, pack_slim, slim_key
 from runway_streams.ground_truth.speed_rows import read_speed_rows
 from runway_streams.times import HOUR
 from schemas.metrics_record import Mark
 from schemas.model_settings import ModelSettings
+from tests.api.conftest import http_client
 from tests.running import eventually
 
 pytestmark = pytest.mark.kafka
@@ -88,38 +88,57 @@ async def test_reconciliation_reads_the_merged_totals(topics):
     assert rows["m", "1", hour, hour][0] == 9
 
 
-async def test_settings_are_published_followed_and_kept_by_time(topics):
+async def publish(config, *changes):
+    async with AIOKafkaProducer(**kafka_client_options(config)) as producer:
+        await producer.send_and_wait(config.topic("models"), encode_changes(list(changes)), key=changes[0].model_id.encode())
+
+
+async def test_settings_are_followed_and_kept_by_time(topics):
     config = await topics()
-    first = await set_model(config, ModelSettings("fraud", task="binary", join_window="PT2H"))
-    assert first.effective_from == 0
+    first = ModelSettings("fraud", task="binary", join_window="PT2H", effective_from=0)
+    await publish(config, first)
     async with SettingsReader(config) as reader:
         await asyncio.wait_for(reader.ready(), 20)
         assert reader.fresh_until() <= wall_clock()
         assert reader.history.at("fraud", 0).window == 2 * HOUR
-        second = await set_model(config, ModelSettings("fraud", task="binary", join_window="PT3H"), now=lambda: 1000)
-        assert second.effective_from == 61_000
+        await publish(config, first, ModelSettings("fraud", task="binary", join_window="PT3H", effective_from=61_000))
         await until(lambda: reader.history.at("fraud", 61_000).window == 3 * HOUR)
         assert reader.history.at("fraud", 60_999).window == 2 * HOUR
         before = reader.fresh_until()
         await until(lambda: reader.fresh_until() > before)
-    with pytest.raises(RunwayError, match="earlier than"):
-        await set_model(config, ModelSettings("fraud", effective_from=5))
-    assert [(s.model_id, s.join_window) for s in await list_models(config)] == [("fraud", "PT3H")]
 
 
-async def test_a_model_with_metrics_is_a_seen_one(topics):
-    config = await topics()
+async def test_what_is_registered_reaches_the_workers_and_applies_later_to_a_model_that_was_seen(topics):
+    config = await topics(partitions=1)
     await emit(config, (0, 5, True))
-    published = await set_model(config, ModelSettings("m"), now=lambda: 1000)
-    assert published.effective_from == 61_000
+    key = await make_first_key(config)
+    assert await make_first_key(config) is None
+    app = application(config)
+    async with app.router.lifespan_context(app), http_client(app) as http, SettingsReader(config) as reader:
+        http.headers["Authorization"] = f"Bearer {key}"
+        began = wall_clock()
+        for model in ("m", "new"):
+            assert (await http.post("/v1/models", json={"model_id": model, "join_window": "PT2H"})).status_code == 201
+        async with asyncio.timeout(30):
+            while set(reader.history.models()) != {"m", "new"}:
+                await asyncio.sleep(0.05)
+        assert reader.history.at("new", 0).window == 2 * HOUR
+        assert reader.history.at("m", began + 60_000).window == HOUR
+        assert reader.history.at("m", wall_clock() + 71_000).window == 2 * HOUR
+        async with asyncio.timeout(10):
+            while not (await http.get("/v1/models/m")).json()["settings"]["published"]:
+                await asyncio.sleep(0.05)
+        document = (await http.get("/v1/models/m")).json()
+        assert (document["registered"], document["seen"]["predictions"]) == (True, 5)
 
 
 async def test_the_api_over_a_real_kafka(topics):
     config = await topics(partitions=1)
     await emit(config, (0, 5, True))
     app = application(config)
-    transport = httpx.ASGITransport(app)
-    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://api") as http:
+    key = await make_first_key(config)
+    async with app.router.lifespan_context(app), http_client(app) as http:
+        http.headers["Authorization"] = f"Bearer {key}"
         async with asyncio.timeout(20):
             while (found := await http.get("/readyz")).status_code != 200:
                 await asyncio.sleep(0.1)

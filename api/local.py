@@ -1,0 +1,29 @@
+"""The API within the process of a command: for whoever may open the database, with no one's key."""
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.app import make_app, open_registry, parts_of
+from api.principals import Principal
+from runway_streams.config import Config
+from runway_streams.ground_truth.model_settings_store import wall_clock
+from runway_streams.registry.changes import Registry
+
+
+class Trust:
+    """Lets every request be made by one principal."""
+
+    def __init__(self, app: ASGIApp, principal: Principal):
+        self.app, self._principal = app, principal
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["principal"] = self._principal
+        await self.app(scope, receive, send)
+
+
+def local_application(config: Config, name: str) -> tuple[Starlette, Registry]:
+    """The API of a command that `name` runs, and its registry; nothing of Kafka or of the lake is read."""
+    registry = open_registry(config, wall_clock)
+    trusted = Middleware(Trust, principal=Principal(name, "admin", (), "key"))
+    return make_app(parts_of(config, wall_clock).view, registry, trusted), registry
