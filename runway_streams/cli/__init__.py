@@ -5,7 +5,22 @@ import sys
 
 import typer
 
-from runway_streams.cli import checks, data, models, processes, stack, topics
+from runway_streams.cli import (
+    apply,
+    checks,
+    data,
+    keys,
+    mlflow,
+    models,
+    onboard,
+    policies,
+    processes,
+    profile,
+    rules,
+    stack,
+    topics,
+    versions,
+)
 from runway_streams.errors import RunwayError
 
 EXIT_REFUSED = 2
@@ -23,9 +38,17 @@ app.command("worker")(processes.worker)
 app.command("api")(processes.api)
 app.command("batch")(processes.batch)
 app.command("replay")(data.replay)
+app.command("profile")(profile.profile)
+app.command("apply")(apply.apply)
+app.command("onboard")(onboard.onboard)
 app.command("doctor")(checks.doctor)
 app.add_typer(topics.app, name="topics")
 app.add_typer(models.app, name="models")
+app.add_typer(versions.app, name="versions")
+app.add_typer(policies.app, name="policies")
+app.add_typer(rules.app, name="rules")
+app.add_typer(keys.app, name="keys")
+app.add_typer(mlflow.app, name="mlflow")
 app.add_typer(data.ground_truth, name="ground-truth")
 
 

@@ -1,8 +1,11 @@
 """What several commands share: the configuration, printing, and the shapes of arguments."""
 
+import getpass
 import json
 import os
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -28,6 +31,55 @@ def say(sentence: str) -> None:
 def print_json(document: Any) -> None:
     """Print one JSON document on one line."""
     typer.echo(json.dumps(document, separators=(",", ":"), sort_keys=True, default=str))
+
+
+def actor() -> str:
+    """Who uses the command line, for the audit log."""
+    try:
+        return f"cli:{getpass.getuser()}"[:200]
+    except (KeyError, OSError):
+        return f"cli:{os.getuid()}"  # a container may run as a user that has no name
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str = "") -> None:
+    """Print a table for people, or a sentence where it would be empty."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    if table.row_count or not empty:
+        Console().print(table)
+    else:
+        say(empty)
+
+
+def escape(text: str) -> str:
+    """Text as it is, whatever brackets it has.
+
+    >>> escape("[red]")
+    '\\\\[red]'
+    """
+    from rich.markup import escape as escape_markup
+
+    return escape_markup(text)
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """A JSON or YAML file that holds one mapping."""
+    import yaml
+
+    try:
+        found = yaml.safe_load(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.", "Give the path of a JSON or YAML file.") from error
+    except yaml.YAMLError as error:
+        why = " ".join(str(error).split())
+        raise ConfigError(f"{path} is neither JSON nor YAML: {why}.", "Correct the file.") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path} holds no mapping.", "Write NAME: VALUE lines, or a JSON object.")
+    return found
 
 
 def parse_hour(text: str) -> int:

@@ -33,7 +33,7 @@ def api(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 8000,
 ) -> None:
-    """Serve the merged performance of all models over HTTP.
+    """Serve the registry and the merged performance of all models over HTTP.
 
     Example: runway api --host 0.0.0.0 --port 8000
     """

@@ -24,6 +24,8 @@ def up(
 
     with Stack(load_config(), port, say=say) as stack:
         say(f"Ready. API: {stack.api_url}  Kafka: {stack.bootstrap}  Logs: {stack.config.home / 'logs'}")
+        if stack.key:
+            say(f"The API's first key, an admin's, told this once: {stack.key}")
         say("Ctrl-C stops everything.")
         stack.wait()
 
