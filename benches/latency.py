@@ -36,15 +36,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="runway-bench-") as folder:
         config = Config(home=Path(folder))
         with Stack(config, schedule=False, say=lambda sentence: print(sentence, file=sys.stderr)) as stack:
-            result = asyncio.run(_measure(stack.config, stack.api_url, arguments.rate, arguments.seconds))
+            result = asyncio.run(_measure(stack.config, stack.api_url, stack.key or "", arguments.rate, arguments.seconds))
     print(json.dumps(result) if arguments.json else "\n".join(f"{name:24} {value}" for name, value in result.items()))
 
 
-async def _measure(config: Config, url: str, rate: int, seconds: int) -> dict:
+async def _measure(config: Config, url: str, key: str, rate: int, seconds: int) -> dict:
     sent: list[tuple[float, int]] = []
     seen: list[tuple[float, int]] = []
     done = asyncio.Event()
-    watcher = asyncio.create_task(_watch(url, seen, sent, done))
+    watcher = asyncio.create_task(_watch(url, key, seen, sent, done))
     await _send(config, rate, seconds, sent)
     done.set()
     await watcher
@@ -82,10 +82,12 @@ async def _send(config: Config, rate: int, seconds: int, sent: list[tuple[float,
                 number += 1
 
 
-async def _watch(url: str, seen: list[tuple[float, int]], sent: list[tuple[float, int]], done: asyncio.Event) -> None:
+async def _watch(
+    url: str, key: str, seen: list[tuple[float, int]], sent: list[tuple[float, int]], done: asyncio.Event
+) -> None:
     """Asks for the joined pairs until all that were sent are there, a minute after the last at most."""
     deadline = None
-    async with httpx.AsyncClient(base_url=url, timeout=10) as client:
+    async with httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=10) as client:
         while True:
             answer = await client.get(f"/v1/models/{MODEL}/performance", params={"granularity": "P1D", "view": "speed"})
             if answer.status_code == 200:

@@ -13,6 +13,7 @@ import json
 import random
 import socket
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import dataclass, field, fields
@@ -25,9 +26,13 @@ import uvicorn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from starlette.middleware import Middleware
+
 from api.app import make_app
+from api.local import Trust
 from api.merged_view import BatchSnapshot, MergedView
 from api.performance import answer
+from api.principals import Principal
 from api.query import Query
 from api.serve import keep_freed_memory
 from api.settled import SettledDays
@@ -38,6 +43,8 @@ from runway_streams.ground_truth import slim
 from runway_streams.ground_truth.full import Layout
 from runway_streams.ground_truth.records import full_key, mark_key, pack_full, pack_mark, pack_slim, slim_key
 from runway_streams.ground_truth.settings import Settings, SettingsHistory
+from runway_streams.registry.changes import Registry
+from runway_streams.registry.database import Database
 from runway_streams.times import HOUR
 from schemas.metrics_record import Mark
 
@@ -185,7 +192,13 @@ def over_http(view: MergedView, queries: list[Query], settled: SettledDays) -> l
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    app = make_app(view, lambda: END)
+    with tempfile.TemporaryDirectory(prefix="runway-bench-") as home:
+        return _over_http(view, queries, settled, port, Path(home))
+
+
+def _over_http(view: MergedView, queries: list[Query], settled: SettledDays, port: int, home: Path) -> list[float]:
+    registry = Registry(Database.open(None, home), lambda: END, Settings.from_document)
+    app = make_app(view, registry, Middleware(Trust, principal=Principal("bench", "reader", (), "key")))
     app.state.settled = settled
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", access_log=False))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -12,6 +13,7 @@ from runway_streams.topics import Level, inspect_topics
 ARCHIVE_LIMIT_S = 20.0
 # It runs daily; two hours for the run itself.
 LATE_BATCH = timedelta(hours=26)
+LATE_CHANGE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class Check:
 
 async def examine(config: Config) -> list[Check]:
     """Check every part, in the order of the data flow; a part that is down stops no other check."""
-    checks = (_kafka(config), _archive(config), _batch(config), _api(config))
+    checks = (_kafka(config), _archive(config), _batch(config), _registry(config), _api(config))
     return [check for part in checks async for check in part]
 
 
@@ -97,6 +99,38 @@ def judge_batch(published: datetime | None, now: datetime) -> Check:
     age = now - published
     sentence = f"The last batch was published {age.total_seconds() / 3600:.1f} h ago."
     return Check("warn" if age > LATE_BATCH else "ok", "batch", sentence, remedy if age > LATE_BATCH else "")
+
+
+async def _registry(config: Config) -> AsyncIterator[Check]:
+    from runway_streams.ground_truth.model_settings_store import wall_clock
+    from runway_streams.registry import keys, outbox
+    from runway_streams.registry.database import Database
+
+    try:
+        database = Database.open(config.database, config.home)
+        async with aclosing(database), database.read() as connection:
+            waiting, since = await outbox.backlog(connection)
+            has_key = await keys.any_alive(connection, wall_clock())
+    except RunwayError as error:
+        yield Check("fail", "registry", error.sentence, error.remedy)
+        return
+    yield judge_outbox(waiting, None if since is None else wall_clock() - since)
+    if not has_key:
+        yield Check("warn", "registry", "Nobody has a key to the API.", "Run `runway keys create NAME --role admin`.")
+
+
+def judge_outbox(waiting: int, age_ms: int | None) -> Check:
+    """Whether what was changed in the registry reaches the workers.
+
+    >>> judge_outbox(0, None).level, judge_outbox(3, 300_000).level
+    ('ok', 'warn')
+    """
+    if age_ms is None or age_ms < LATE_CHANGE.total_seconds() * 1000:
+        return Check(
+            "ok", "registry", f"The registry's database answers; {waiting} changes are on their way to the workers."
+        )
+    sentence = f"{waiting} changes of models wait to be told to the workers, the oldest for {age_ms / 60_000:.0f} minutes."
+    return Check("warn", "registry", sentence, "Run `runway api`: each API process can publish them.")
 
 
 async def _api(config: Config) -> AsyncIterator[Check]:

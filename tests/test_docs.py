@@ -11,7 +11,9 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
-from api.app import ROUTES
+from api.models import FILTERS
+from api.problems import REFUSALS
+from api.routes import ROUTES
 from runway_streams.cli import app
 from runway_streams.ground_truth import slim
 from runway_streams.ground_truth.labels import canonical_label
@@ -147,7 +149,7 @@ def test_console_blocks_run(page: Path):
 
 def test_every_variable_is_documented_and_every_documented_one_exists():
     variable = re.compile(r"\bRUNWAY_[A-Z0-9_]*[A-Z0-9]\b")
-    known = set(variable.findall(text("runway_streams/config.py")))
+    known = set(variable.findall(text("runway_streams/config.py") + text("runway_streams/mlflow_settings.py")))
     assert {
         unquoted(cells(line)[0]) for line in text("docs/operate.md").splitlines() if line.startswith("| `RUNWAY_")
     } == known
@@ -156,19 +158,27 @@ def test_every_variable_is_documented_and_every_documented_one_exists():
 
 
 def test_every_route_is_documented():
-    rows = [cells(line)[0] for line in text("docs/contracts.md").splitlines() if line.startswith("| `GET ")]
-    assert {unquoted(row).removeprefix("GET ") for row in rows} == {route.path.replace(":path", "") for route in ROUTES}
+    endpoint = re.compile(r"\| `((?:GET|POST|PUT|PATCH|DELETE)(?:, \w+)*) (/\S+)` \|")
+    rows = [endpoint.match(line) for line in text("docs/contracts.md").splitlines()]
+    said = {(method, row[2]) for row in rows if row for method in row[1].split(", ")}
+    assert said == {
+        (method, route.path.replace(":path", "")) for route in ROUTES for method in (route.methods or set()) - {"HEAD"}
+    }
 
 
 def test_every_problem_is_documented():
-    raised = re.compile(r'(?:Problem\(|bad_request\(|problem_response\()\s*(?:request, )?(?:(\d{3}), )?"([a-z-]+)"')
+    raised = re.compile(r'(?:Problem\(|bad_request\(|problem_response\()\s*(?:request, )?(?:(\d{3}), )?"([a-z_-]+)"')
     known = {
         (slug, status or "400")
         for file in (ROOT / "api").glob("*.py")
         for status, slug in raised.findall(re.sub(r">>>.*", "", file.read_text()))
     }
-    rows = [cells(line) for line in text("docs/contracts.md").splitlines() if re.match(r"\| `[a-z-]+` \| \d{3} \|", line)]
-    assert {(unquoted(slug), status) for slug, status, *_ in rows} == known
+    known |= {(slug, str(status)) for status, slug in REFUSALS.values()}
+    sources = "".join(file.read_text() for file in (ROOT / "api").glob("*.py"))
+    filters = FILTERS | set(re.findall(r'parse_filter\(request, "(\w+)"\)', sources))
+    known |= {(f"bad-{name}", "400") for name in filters}
+    rows = re.findall(r"^\| ((?:`[a-z_-]+`(?:, )?)+) \| (\d{3}) \|", text("docs/contracts.md"), re.MULTILINE)
+    assert {(slug, status) for slugs, status in rows for slug in TICKS.findall(slugs)} == known
 
 
 def test_every_reason_of_a_dead_letter_is_documented():
@@ -181,7 +191,7 @@ def test_every_reason_of_a_dead_letter_is_documented():
 def test_metrics_that_are_documented_are_shown():
     source = text("runway_streams/telemetry.py") + text("runway_streams/worker_web.py")
     shown = set(re.findall(r'"(runway_[a-z_]+)"', source))
-    for name in re.findall(r"`(runway_[a-z_]+)`", text("docs/operate.md")):
+    for name in re.findall(r"`(runway_[a-z_]+)`", text("docs/operate.md").split("## Metrics")[1]):
         assert name in shown or name.removesuffix("_total") in shown, name
 
 

@@ -1,39 +1,82 @@
-"""The two models' settings, with the distributions of the quarter that they were trained on as reference."""
+"""The two models and their versions, with the distributions of the quarter that they were trained on as reference."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from runway_streams.demo import models
 from runway_streams.demo.flights import column
-from schemas.model_settings import BinProfile, ModelSettings, ReferenceProfile
+from schemas.model import Model
+from schemas.model_settings import BinProfile, ReferenceProfile
+from schemas.model_version import FeatureUse, TrainingInterval
+from schemas.requests import NewVersion
 
-JOIN_WINDOW = "PT12H"
+COMMON: dict[str, Any] = {
+    "owner": "flights",
+    "tags": ["demo"],
+    "join_window": "PT12H",
+    "segments": ["carrier"],
+}
+TRAINED_ON = (date(2013, 1, 1), date(2013, 4, 1))
+"""The quarter, its end excluded."""
 
 
-def settings_documents(training: pa.Table, said: models.Forecast) -> list[ModelSettings]:
-    """What `runway.models` is told before the first prediction; `said` is what the models say of `training`."""
+@dataclass(frozen=True)
+class Registration:
+    """What the registry is told of a model before its first prediction."""
+
+    model: Model
+    version: NewVersion
+
+
+def registrations(training: pa.Table, said: models.Forecast) -> list[Registration]:
+    """The two models and their versions, in production; `said` is what the models say of `training`."""
     features = feature_profiles(training)
     minutes = column(training, "minutes_late")
     late = np.where(minutes > models.LATE_MINUTES, models.LATE, models.ON_TIME)
+    right = np.mean((said.score >= models.THRESHOLD) == (late == models.LATE))
+    error = np.mean(np.abs(said.minutes - minutes))
     return [
-        ModelSettings(
-            models.LATE_MODEL,
-            task="binary",
-            join_window=JOIN_WINDOW,
-            labels=[models.ON_TIME, models.LATE],
-            positive_label=models.LATE,
-            threshold=models.THRESHOLD,
-            segments=["carrier"],
-            profile=ReferenceProfile(features, score=deciles(said.score), outcome=category_counts(late)),
+        Registration(
+            Model(
+                models.LATE_MODEL,
+                name="Flights that arrive late",
+                description=f"Whether a flight from New York arrives more than {models.LATE_MINUTES} minutes late.",
+                task="binary",
+                labels=[models.ON_TIME, models.LATE],
+                positive_label=models.LATE,
+                threshold=models.THRESHOLD,
+                **COMMON,
+            ),
+            _version(ReferenceProfile(features, score=deciles(said.score), outcome=category_counts(late)), accuracy=right),
         ),
-        ModelSettings(
-            models.DELAY_MODEL,
-            task="regression",
-            join_window=JOIN_WINDOW,
-            segments=["carrier"],
-            profile=ReferenceProfile(features, score=deciles(said.minutes), outcome=deciles(minutes)),
+        Registration(
+            Model(
+                models.DELAY_MODEL,
+                name="Minutes that flights are late",
+                description="How many minutes late a flight from New York arrives.",
+                task="regression",
+                **COMMON,
+            ),
+            _version(ReferenceProfile(features, score=deciles(said.minutes), outcome=deciles(minutes)), mae=error),
         ),
     ]
+
+
+def _version(profile: ReferenceProfile, **metrics: float) -> NewVersion:
+    first, after = (datetime.combine(day, time(), UTC) for day in TRAINED_ON)
+    return NewVersion(
+        models.VERSION,
+        training_interval=TrainingInterval(first, after),
+        trained_at=after,
+        metrics={name: float(value) for name, value in metrics.items()},
+        features=[FeatureUse(name) for name in models.NUMBERS + models.CATEGORIES],
+        profile=profile,
+        stage="production",
+    )
 
 
 def feature_profiles(training: pa.Table) -> dict[str, BinProfile]:

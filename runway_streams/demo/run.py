@@ -14,19 +14,18 @@ from rich.console import Console
 
 from batch.nightly import run_batch
 from runway_streams.config import Config, running_stack
-from runway_streams.demo import api_client, models, report
+from runway_streams.demo import models, report
+from runway_streams.demo.api_client import ApiClient, NotYet
 from runway_streams.demo.events import count_events, events
 from runway_streams.demo.expected import differences, expected
 from runway_streams.demo.flights import airline_names, all_flights, check_range, scheduled, training_flights
 from runway_streams.demo.produce import count_dead_letters, produce
 from runway_streams.demo.progress import telling, working
-from runway_streams.demo.reference import settings_documents
+from runway_streams.demo.reference import Registration, registrations
 from runway_streams.demo.waiting import wait_for
 from runway_streams.devstack.stack import Stack
 from runway_streams.errors import RunwayError
-from runway_streams.ground_truth.model_settings_store import set_model
 from runway_streams.ground_truth.speed_rows import speed_reader
-from schemas.model_settings import ModelSettings
 
 MODELS = (models.LATE_MODEL, models.DELAY_MODEL)
 DIFFERENCES_SHOWN = 20
@@ -34,11 +33,11 @@ DIFFERENCES_SHOWN = 20
 
 @dataclass(frozen=True)
 class Prepared:
-    """The flights of the chosen days, what the models say of them, and the models' settings."""
+    """The flights of the chosen days, what the models say of them, and what the registry is told of the models."""
 
     flights: pa.Table
     said: models.Forecast
-    settings: list[ModelSettings]
+    registrations: list[Registration]
 
 
 @dataclass(frozen=True)
@@ -49,11 +48,12 @@ class Demo:
     start: date
     end: date
     console: Console
+    api: ApiClient
 
     def performance(self, model: str, carrier: str | None = None, view: str = "merged") -> dict[str, Any]:
         """What the API says of a model; raises what made the stack give up, if anything did."""
         self.stack.check()
-        return api_client.performance(self.stack.api_url, model, self.start, self.end, carrier=carrier, view=view)
+        return self.api.performance(model, self.start, self.end, carrier=carrier, view=view)
 
 
 def run_demo(config: Config, start: date, end: date, keep: bool, as_json: bool) -> int:
@@ -71,7 +71,7 @@ def run_demo(config: Config, start: date, end: date, keep: bool, as_json: bool) 
         preparing = pool.submit(prepare, start, end)  # Kafka starts meanwhile
         console.print("Training two models on the flights of January to March ...")
         with Stack(own, schedule=keep, say=console.print) as stack:
-            demo = Demo(stack, start, end, console)
+            demo = Demo(stack, start, end, console, ApiClient(stack.api_url, stack.key or ""))
             prepared = preparing.result()
             stream(demo, prepared)
             run_final_batch(demo)
@@ -81,6 +81,7 @@ def run_demo(config: Config, start: date, end: date, keep: bool, as_json: bool) 
                 print(report.one_line(told.document), flush=True)
             if keep:
                 console.print(f"Kafka is at {stack.bootstrap}, the API at {stack.api_url}. Ctrl-C ends both.")
+                console.print(f"The API's key, an admin's, told this once: {stack.key}", soft_wrap=True)
                 stack.wait()
     return 1 if wrong else 0
 
@@ -100,13 +101,13 @@ def prepare(start: date, end: date) -> Prepared:
     training = training_flights(everything)
     trained = models.train(training)
     chosen = scheduled(everything, start, end)
-    documents = settings_documents(training, models.forecast(trained, training))
-    return Prepared(chosen, models.forecast(trained, chosen), documents)
+    told = registrations(training, models.forecast(trained, training))
+    return Prepared(chosen, models.forecast(trained, chosen), told)
 
 
 def stream(demo: Demo, prepared: Prepared) -> None:
     """Sends settings and events, and waits until the speed layer has counted each of them."""
-    asyncio.run(_publish_settings(demo, prepared.settings))
+    register(demo, prepared.registrations)
     total = count_events(prepared.flights)
     with telling(demo.console, total) as begin:
         sent, joined = begin("Sending predictions and outcomes"), begin("Joined by the speed layer")
@@ -122,15 +123,23 @@ def stream(demo: Demo, prepared: Prepared) -> None:
         demo.console.print(report.summary(model, "speed layer", demo.performance(model, view="speed")["totals"]))
 
 
-async def _publish_settings(demo: Demo, settings: list[ModelSettings]) -> None:
-    for document in settings:
-        await set_model(demo.stack.config, document)
+def register(demo: Demo, told: list[Registration]) -> None:
+    """Registers the models, and waits until the workers have been told how to read their events."""
+    with working(demo.console, "Registering the models ..."):
+        for each in told:
+            demo.api.register(each.model, each.version)
+        wait_for(
+            len(told),
+            lambda: sum(demo.api.is_published(each.model.model_id) for each in told),
+            lambda _: None,
+            "Models that the workers were told of",
+        )
 
 
 def _events_counted(demo: Demo, model: str) -> int:
     try:
         totals = demo.performance(model, view="speed")["totals"]
-    except api_client.NotYet:
+    except NotYet:
         return 0
     return totals["predictions"] + totals["joined"] + totals["late"]
 

@@ -19,6 +19,7 @@ from types import FrameType
 
 from runway_streams.config import Config, running_stack, stack_file
 from runway_streams.devstack import children
+from runway_streams.devstack.first_key import make_first_key
 from runway_streams.devstack.jars import Say
 from runway_streams.devstack.kafka import EmbeddedKafka
 from runway_streams.errors import DependencyDown, Refused, RunwayError
@@ -84,7 +85,8 @@ class Stack:
 
         with Stack(config) as stack:
             requests to stack.api_url, events to stack.bootstrap
-            stack.wait()  # until Ctrl-C, SIGTERM, or a part that keeps crashing
+            stack.key to the API, where this start has made one
+        stack.wait()  # until Ctrl-C, SIGTERM, or a part that keeps crashing
 
     `home/stack.json` tells other processes where things are, `home/logs/NAME.log` what each part says.
     """
@@ -96,6 +98,7 @@ class Stack:
         self._given = config
         self.kafka = EmbeddedKafka(config.home / "kafka", say=say)
         self.services: list[Service] = []
+        self.key: str | None = None
         self._kafka_restarts = Restarts()
         self._failure: RunwayError | None = None
         self._ended = threading.Event()
@@ -131,6 +134,7 @@ class Stack:
             self._say("Starting Kafka ...")
             self.kafka.start()
             asyncio.run(create_topics(self.config))
+            self.key = asyncio.run(make_first_key(self.config))
             self._say("Starting the workers and the API ...")
             self.services = self._services()
             for service in self.services:
@@ -191,6 +195,7 @@ class Stack:
             "RUNWAY_HOME": str(self._given.home),
             "RUNWAY_BOOTSTRAP": self.bootstrap,
             "RUNWAY_ARCHIVE": self._given.archive_url,
+            "RUNWAY_DATABASE": self._given.database or "",
             "RUNWAY_TOPIC_PREFIX": self._given.topic_prefix,
             "RUNWAY_WEB_PORT": str(children.free_port()),
             "PYTHONUNBUFFERED": "1",

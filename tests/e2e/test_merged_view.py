@@ -14,6 +14,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import httpx
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,9 +25,9 @@ from sklearn import metrics as sk
 from batch.ground_truth_rows import export
 from batch.nightly import run_batch
 from runway_streams.config import Config
-from runway_streams.ground_truth.model_settings_store import set_model
+from runway_streams.devstack.first_key import make_first_key
 from runway_streams.ground_truth.speed_rows import speed_reader
-from schemas.model_settings import ModelSettings
+from schemas.model import Model
 from tests.running import caught_up, eventually, worker
 from tests.traffic import BAD
 
@@ -34,10 +35,10 @@ pytestmark = pytest.mark.kafka
 HOUR = 3_600_000
 N = 1_500
 CLASSES = ["cat", "dog", "fox"]
-SETTINGS = [
-    ModelSettings("spam", task="binary", join_window="PT2H", segments=["region"]),
-    ModelSettings("species", task="multiclass", labels=CLASSES),
-    ModelSettings("price", task="regression"),
+MODELS = [
+    Model("spam", task="binary", join_window="PT2H", segments=["region"]),
+    Model("species", task="multiclass", labels=CLASSES),
+    Model("price", task="regression"),
 ]
 
 
@@ -101,7 +102,7 @@ def send(config: Config, sent: list[Sent], rng: random.Random) -> None:
     producer.flush(30)
 
 
-def api(config: Config) -> tuple[subprocess.Popen, str]:
+async def api(config: Config) -> tuple[subprocess.Popen, httpx.Client]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -109,12 +110,31 @@ def api(config: Config) -> tuple[subprocess.Popen, str]:
                "RUNWAY_TOPIC_PREFIX": config.topic_prefix}  # fmt: skip
     log = open(config.home / "api.log", "wb")  # noqa: SIM115
     command = [sys.executable, "-m", "runway_streams.cli", "api", "--port", str(port)]
-    return subprocess.Popen(command, env=environ, stdout=log, stderr=log), f"http://127.0.0.1:{port}"
+    headers = {"Authorization": f"Bearer {await make_first_key(config)}"}
+    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=20, trust_env=False)
+    return subprocess.Popen(command, env=environ, stdout=log, stderr=log), client
 
 
-def totals(url: str, model: str, now: int, **query: str) -> dict:
+async def register(http: httpx.Client) -> None:
+    """Registers the models, and waits until the workers can know them."""
+    await eventually(lambda: _is_ready(http), 60)
+    for model in MODELS:
+        answer = http.post("/v1/models", content=msgspec.json.encode(model))
+        assert answer.status_code == 201, answer.text
+    for model in MODELS:
+        await eventually(lambda path=f"/v1/models/{model.model_id}": http.get(path).json()["settings"]["published"], 30)
+
+
+def _is_ready(http: httpx.Client) -> bool:
+    try:
+        return http.get("/readyz").status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def totals(http: httpx.Client, model: str, now: int, **query: str) -> dict:
     bounds = {"start": _rfc(now - 12 * HOUR), "end": _rfc(now), "granularity": "PT1H"}
-    answer = httpx.get(f"{url}/v1/models/{model}/performance", params=bounds | query, timeout=20)
+    answer = http.get(f"/v1/models/{model}/performance", params=bounds | query)
     assert answer.status_code == 200, answer.text
     return answer.json()["totals"]
 
@@ -130,29 +150,28 @@ async def test_merged_answers_equal_an_independent_computation(topics):
     rng = random.Random(seed)
     now = int(time.time() * 1000)
     sent = make(rng, now)
-    for settings in SETTINGS:
-        await set_model(config, settings)
     with worker(config) as speed, worker(config, "archive") as archive:
-        process, url = api(config)
+        process, http = await api(config)
         try:
+            await register(http)
             await asyncio.to_thread(send, config, sent, rng)
             await caught_up(config, speed)
-            await eventually(lambda: _predictions(url, "price", now) == N, 60, archive.tail)
-            await eventually(lambda: _histograms_are_there(url, now), 60, speed.tail)
+            await eventually(lambda: _predictions(http, "price", now) == N, 60, archive.tail)
+            await eventually(lambda: _histograms_are_there(http, now), 60, speed.tail)
             for model in ("spam", "species", "price"):
-                check(model, sent, totals(url, model, now, view="speed"), {"joined"})
-            check("spam", [s for s in sent if s.region == "eu"], totals(url, "spam", now, segment="region:eu"), {"joined"})
+                check(model, sent, totals(http, model, now, view="speed"), {"joined"})
+            check("spam", [s for s in sent if s.region == "eu"], totals(http, "spam", now, segment="region:eu"), {"joined"})
             report = await asyncio.to_thread(run_batch, config, final=True, speed=speed_reader(config))
             assert report.joined == sum(s.status() == "joined" for s in sent)
             exported = await asyncio.to_thread(export, config, "price", now - 12 * HOUR, now, config.home / "price.parquet")
             check_export(pq.read_table(config.home / "price.parquet"), sent, exported)
-            await eventually(lambda: _source(url, now) == "batch", 60)
+            await eventually(lambda: _source(http, now) == "batch", 60)
             for model in ("spam", "species", "price"):
-                check(model, sent, totals(url, model, now), {"joined", "late"})
+                check(model, sent, totals(http, model, now), {"joined", "late"})
             check(
                 "spam",
                 [s for s in sent if s.region == "eu"],
-                totals(url, "spam", now, segment="region:eu"),
+                totals(http, "spam", now, segment="region:eu"),
                 {"joined", "late"},
             )
         finally:
@@ -160,20 +179,20 @@ async def test_merged_answers_equal_an_independent_computation(topics):
             process.wait(20)
 
 
-def _predictions(url: str, model: str, now: int) -> int:
+def _predictions(http: httpx.Client, model: str, now: int) -> int:
     try:
-        return totals(url, model, now)["predictions"]
+        return totals(http, model, now)["predictions"]
     except (AssertionError, httpx.HTTPError):
         return -1
 
 
-def _histograms_are_there(url: str, now: int) -> bool:
-    told = totals(url, "spam", now)
+def _histograms_are_there(http: httpx.Client, now: int) -> bool:
+    told = totals(http, "spam", now)
     return told["metrics"]["ece"]["n"] == told["joined"]
 
 
-def _source(url: str, now: int) -> str:
-    return totals(url, "spam", now)["source"]
+def _source(http: httpx.Client, now: int) -> str:
+    return totals(http, "spam", now)["source"]
 
 
 def check_export(table: pa.Table, sent: list[Sent], rows: int) -> None:

@@ -4,14 +4,16 @@ import pytest
 
 from runway_streams.demo import models
 from runway_streams.demo.flights import column
-from runway_streams.demo.reference import deciles, settings_documents
+from runway_streams.demo.reference import deciles, registrations
 from runway_streams.ground_truth.settings import Settings
+from runway_streams.registry.settings import settings_of
 from runway_streams.times import HOUR
 
 
 @pytest.fixture(scope="module")
 def documents(trained, training):
-    return {d.model_id: d for d in settings_documents(training, models.forecast(trained, training))}
+    told = registrations(training, models.forecast(trained, training))
+    return {each.model.model_id: settings_of(each.model, each.version.profile) for each in told}
 
 
 def test_the_settings_are_accepted(documents):
