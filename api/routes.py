@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -15,23 +16,39 @@ from api.problems import Problem
 from schemas.api_key import Role
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 ANYONE: Role | None = None
 """The role of what needs no key."""
 
 
-def resource(path: str, **methods: tuple[Role | None, Endpoint]) -> Route:
-    """What lies at a path: for each method the least role that may use it, and the endpoint."""
+class Resource(Route):
+    """What lies at a path: for each method the least role that may use it, and the endpoint.
 
-    async def answer(request: Request) -> Response:
-        request.scope["route_path"] = path
-        if any("\0" in part for part in request.path_params.values()):
-            raise Problem(404, "unknown", "Nothing has a name with a NUL character.")
-        role, endpoint = methods["GET" if request.method == "HEAD" else request.method]
-        if role is not None:
-            require(request, role)
-        return await endpoint(request)
+    Methods that it does not have end here too, in a 405: else one could go on to a longer name further below.
+    """
 
-    return Route(path, answer, methods=list(methods))
+    def __init__(self, path: str, methods: dict[str, tuple[Role | None, Endpoint]]):
+        self.allowed = frozenset(methods)
+        allow = ", ".join(sorted({*methods, "HEAD"} if "GET" in methods else methods))
+
+        async def answer(request: Request) -> Response:
+            request.scope["route_path"] = path
+            if any("\0" in part for part in request.path_params.values()):
+                raise Problem(404, "unknown", "Nothing has a name with a NUL character.")
+            method = "GET" if request.method == "HEAD" else request.method
+            if method not in methods:
+                raise HTTPException(405, headers={"Allow": allow})
+            role, endpoint = methods[method]
+            if role is not None:
+                require(request, role)
+            return await endpoint(request)
+
+        super().__init__(path, answer, methods=METHODS)
+
+
+def resource(path: str, **methods: tuple[Role | None, Endpoint]) -> Resource:
+    """A resource, its methods by name."""
+    return Resource(path, methods)
 
 
 # A model's id may hold slashes: it comes from events. So what lies below a model stands before the model itself.
