@@ -316,7 +316,7 @@ async def test_kafka_may_go_and_come_back(tmp_path, monkeypatch):
             await eventually(lambda: "Kafka" in relay.problem, 40, lambda: relay.problem)
             world.clock.ms += 1_000_000
             await asyncio.to_thread(kafka.start)
-            await eventually(lambda: relay.published == 3 and not relay.problem, 60, lambda: relay.problem)
+            await eventually(lambda: relay.published >= 2 and not relay.problem, 60, lambda: relay.problem)
         finally:
             await relay.stop()
         assert await world.agrees() == [("PT2H", 0), ("PT4H", START + 1_000_000 + LATER)]
