@@ -110,12 +110,13 @@ async def post_moves(request: Request) -> Response:
 
 
 async def put_status(request: Request) -> Response:
-    """`PUT .../versions/{version}/status`: what an operator, or another system, has found out."""
+    """`PUT .../versions/{version}/status`: what an operator, or another system, has found out; the ETag is the version's."""
     registry: Registry = request.app.state.registry
+    revision = if_match(request)
     document = await read_document(request, NewStatus)
     model_id, version = _place(request)
     async with registry.change(require(request, "operator").name) as change:
-        await statuses.set_status(change, model_id, version, document.status, document.reason)
+        await statuses.set_status(change, model_id, version, document.status, document.reason, revision=revision)
         entry = await versions.get(change.connection, model_id, version)
         return answer(version_item(entry, await _names(change.connection, model_id)), revision=entry.revision)
 

@@ -183,8 +183,9 @@ def status(
 
     async def work() -> Any:
         async with registry_client(load_config()) as client:
+            _, tag = await client.get_tagged(model_path(model, "versions", version))
             document = {"status": value, "reason": reason}
-            return await client.send("PUT", model_path(model, "versions", version, "status"), document)
+            return await client.send("PUT", model_path(model, "versions", version, "status"), document, tag=tag)
 
     _tell(run(work()), "is {status}.", as_json)
 

@@ -8,7 +8,7 @@ from runway_streams.registry import catalog, versions
 from runway_streams.registry.changes import Change
 from runway_streams.registry.database import insert_new
 from runway_streams.registry.outbox import note_settings
-from runway_streams.registry.refusals import Conflict, Invalid, Unknown
+from runway_streams.registry.refusals import Conflict, Invalid, Unknown, stale
 from runway_streams.registry.tables import aliases
 from schemas.model_version import AliasName
 
@@ -57,7 +57,7 @@ async def put(change: Change, model_id: str, alias: str, version: str, revision:
     there = before.revision if before else 0
     is_new = before is None or before.version is None
     if revision is not None and revision != there and not (revision == 0 and is_new):
-        raise catalog.stale(f"The alias {alias} of {model_id}")
+        raise stale(f"The alias {alias} of {model_id}")
     if is_new:
         await _check_room(change, model_id)
     await _write(change, model_id, alias, version, there)
@@ -72,7 +72,7 @@ async def delete(change: Change, model_id: str, alias: str, revision: int | None
     model = await catalog.get(change.connection, model_id, lock=True)
     version, there = await get(change.connection, model_id, alias)
     if revision is not None and revision != there:
-        raise catalog.stale(f"The alias {alias} of {model_id}")
+        raise stale(f"The alias {alias} of {model_id}")
     # The row stays, so that no revision ever comes again and a change of what was read before is refused.
     gone = aliases.update().where(_same(model_id, alias))
     await change.execute(gone.values(version=None, revision=there + 1))
@@ -97,7 +97,7 @@ async def _write(change: Change, model_id: str, alias: str, version: str, there:
             return
     elif await insert_new(change.connection, aliases, alias=alias, model_id=model_id, version=version, revision=1):
         return
-    raise catalog.stale(f"The alias {alias} of {model_id}")
+    raise stale(f"The alias {alias} of {model_id}")
 
 
 def _same(model_id: str, alias: str) -> sa.ColumnElement[bool]:

@@ -11,7 +11,7 @@ from runway_streams.errors import RunwayError
 from runway_streams.registry.changes import Change, as_text
 from runway_streams.registry.database import insert_all_new
 from runway_streams.registry.outbox import note_settings
-from runway_streams.registry.refusals import Conflict, Invalid, Stale, Unknown
+from runway_streams.registry.refusals import Conflict, Invalid, Unknown, stale
 from runway_streams.registry.settings import settings_of
 from runway_streams.registry.tables import model_tags, models
 from schemas.model import Model, Status
@@ -135,11 +135,6 @@ def check(change: Change, model: Model) -> None:
         change.check_settings(settings_of(model, None))
     except RunwayError as error:
         raise Invalid(error.sentence, error.remedy) from error
-
-
-def stale(what: str) -> Stale:
-    """Somebody else was faster."""
-    return Stale(f"{what} was changed since it was read.", "Read it again, and send its ETag as If-Match.")
 
 
 def _named(model: Model) -> Model:

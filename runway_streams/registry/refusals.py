@@ -21,3 +21,12 @@ class Stale(RunwayError):
 
 class Mismatch(RunwayError):
     """The Idempotency-Key was used for another request before."""
+
+
+def stale(what: str) -> Stale:
+    """Somebody else was faster.
+
+    >>> print(stale("The model fraud").sentence)
+    The model fraud was changed since it was read.
+    """
+    return Stale(f"{what} was changed since it was read.", "Read it again, and send its ETag as If-Match.")

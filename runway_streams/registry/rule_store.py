@@ -13,7 +13,7 @@ from runway_streams.errors import RunwayError
 from runway_streams.registry import catalog
 from runway_streams.registry.changes import Change, as_text
 from runway_streams.registry.database import insert_new
-from runway_streams.registry.refusals import Invalid, Unknown
+from runway_streams.registry.refusals import Invalid, Unknown, stale
 from runway_streams.registry.rules import CompiledRule, Outcome, Verdict, check_rules
 from runway_streams.registry.tables import evaluations, models, rules
 from schemas.rules import RuleSet
@@ -64,7 +64,7 @@ async def put(change: Change, model_id: str, ruleset: RuleSet, revision: int | N
         raise Unknown(f"{model_id} has been seen, but nobody has registered it.", "Register it first.")
     before = await get(change.connection, model_id)
     if revision is not None and revision != before.revision:
-        raise catalog.stale(f"The rules of {model_id}")
+        raise stale(f"The rules of {model_id}")
     if ruleset == before.rules:
         return before
     row = {"document": as_text(ruleset), "revision": before.revision + 1}
@@ -74,7 +74,7 @@ async def put(change: Change, model_id: str, ruleset: RuleSet, revision: int | N
     else:
         taken = await insert_new(change.connection, rules, model_id=model_id, **row)
     if not taken:
-        raise catalog.stale(f"The rules of {model_id}")
+        raise stale(f"The rules of {model_id}")
     await change.note("rules.put", model_id, model_id=model_id, before=before.rules, after=ruleset)
     return RulesRevision(ruleset, before.revision + 1)
 

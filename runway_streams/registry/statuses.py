@@ -3,24 +3,34 @@
 import sqlalchemy as sa
 
 from runway_streams.registry.changes import Change
-from runway_streams.registry.refusals import Unknown
+from runway_streams.registry.refusals import Unknown, stale
 from runway_streams.registry.tables import models, versions
 from schemas.model import Status
 
 WORST_FIRST: tuple[Status, ...] = ("AT_RISK", "RETRAINING", "UNKNOWN", "HEALTHY")
 
 
-async def set_status(change: Change, model_id: str, version: str, status: Status, reason: str) -> bool:
-    """Notes a version's status and says whether it is another than before; the same one again changes only the reason."""
+async def set_status(
+    change: Change, model_id: str, version: str, status: Status, reason: str, *, revision: int | None = None
+) -> bool:
+    """Notes a version's status and says whether it is another than before; the same one again changes only the reason.
+
+    Raises Unknown, and Stale where the version's `revision` is given and another.
+    """
     # The model first, as everywhere: nobody waits for the other, and its status is made of what all versions have then.
     await change.execute(sa.select(models.c.model_id).where(models.c.model_id == model_id).with_for_update())
     same = sa.and_(versions.c.model_id == model_id, versions.c.version == version)
-    question = sa.select(versions.c.status, versions.c.status_reason).where(same).with_for_update()
+    columns = (versions.c.status, versions.c.status_reason, versions.c.revision)
+    question = sa.select(*columns).where(same).with_for_update()
     before = (await change.execute(question)).first()
     if before is None:
         raise Unknown(f"{model_id} has no version {version!r}.", f"GET /v1/models/{model_id}/versions lists them.")
+    if revision is not None and revision != before.revision:
+        raise stale(f"The version {version} of {model_id}")
+    if (before.status, before.status_reason) == (status, reason):
+        return False
     since = {} if before.status == status else {"status_since": change.now}
-    row = {"status": status, "status_reason": reason, **since}
+    row = {"status": status, "status_reason": reason, "revision": before.revision + 1, **since}
     await change.execute(versions.update().where(same).values(row))
     if before.status == status:
         return False

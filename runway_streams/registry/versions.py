@@ -13,7 +13,7 @@ from runway_streams.registry.changes import Change, as_text
 from runway_streams.registry.database import insert_new
 from runway_streams.registry.lifecycle import check_move
 from runway_streams.registry.outbox import note_settings
-from runway_streams.registry.refusals import Conflict, Invalid, Unknown
+from runway_streams.registry.refusals import Conflict, Invalid, Unknown, stale
 from runway_streams.registry.settings import settings_of
 from runway_streams.registry.statuses import refresh_model_status
 from runway_streams.registry.tables import aliases, moves, profiles, versions
@@ -128,7 +128,7 @@ async def move(
     model = await catalog.get(change.connection, model_id, lock=True)
     before = await get(change.connection, model_id, version, lock=True)
     if revision is not None and revision != before.revision:
-        raise catalog.stale(f"The version {version} of {model_id}")
+        raise stale(f"The version {version} of {model_id}")
     try:
         check_move(before.stage, to)
     except RunwayError as error:
@@ -136,7 +136,7 @@ async def move(
     columns = {"stage": to, "stage_since": change.now, "revision": before.revision + 1}
     same = sa.and_(versions.c.model_id == model_id, versions.c.version == version, versions.c.revision == before.revision)
     if (await change.execute(versions.update().where(same).values(columns))).rowcount != 1:
-        raise catalog.stale(f"The version {version} of {model_id}")
+        raise stale(f"The version {version} of {model_id}")
     if to == "archived":
         pointing = aliases.update().where(aliases.c.model_id == model_id, aliases.c.version == version)
         await change.execute(pointing.values(version=None, revision=aliases.c.revision + 1))

@@ -171,7 +171,8 @@ async def test_a_model_is_as_its_worst_version_in_production(http):
 
     async def say(version, status):
         path = f"/v1/models/fraud/versions/{version}/status"
-        assert (await http.put(path, json={"status": status, "reason": "scan 7"})).status_code == 200
+        found = await http.put(path, json={"status": status, "reason": "scan 7"}, headers={"If-Match": "*"})
+        assert found.status_code == 200
         return (await http.get("/v1/models/fraud")).json()["status"]
 
     assert await say("1", "HEALTHY") == "UNKNOWN"
@@ -181,6 +182,27 @@ async def test_a_model_is_as_its_worst_version_in_production(http):
     await move(http, "2", "deprecated")
     version = (await http.get("/v1/models/fraud/versions/2")).json()
     assert ((await http.get("/v1/models/fraud")).json()["status"], version["status_reason"]) == ("HEALTHY", "scan 7")
+
+
+async def test_a_status_is_set_for_the_version_that_was_read(http):
+    await add(http, "1", stage="production")
+    path = "/v1/models/fraud/versions/1"
+
+    async def say(status, **headers):
+        return await http.put(f"{path}/status", json={"status": status, "reason": "scan"}, headers=headers)
+
+    assert (await say("AT_RISK")).status_code == 428
+    read = (await http.get(path)).headers["etag"]
+    answers = await asyncio.gather(*(say(status, **{"If-Match": read}) for status in ("HEALTHY", "AT_RISK", "RETRAINING")))
+    assert sorted(answer.status_code for answer in answers) == [200, 412, 412]
+    (won,) = (answer for answer in answers if answer.status_code == 200)
+    told = (await http.get(path)).json()
+    assert told == won.json()
+    again = await say(told["status"], **{"If-Match": won.headers["etag"]})
+    assert again.headers["etag"] == won.headers["etag"], "the same once more is no change"
+    assert (await move(http, "1", "deprecated")).status_code == 200
+    assert (await say("AT_RISK", **{"If-Match": won.headers["etag"]})).status_code == 412
+    assert (await say("AT_RISK", **{"If-None-Match": "*"})).status_code == 412
 
 
 async def test_workers_are_told_each_change_of_settings_and_the_profile_in_force(http, api):
@@ -223,7 +245,11 @@ async def test_statuses_of_two_versions_at_once_are_both_seen(http):
     for first, second in (("HEALTHY", "AT_RISK"), ("AT_RISK", "HEALTHY")) * 5:
         await asyncio.gather(
             *(
-                http.put(f"/v1/models/fraud/versions/{version}/status", json={"status": status, "reason": "scan"})
+                http.put(
+                    f"/v1/models/fraud/versions/{version}/status",
+                    json={"status": status, "reason": "scan"},
+                    headers={"If-Match": "*"},
+                )
                 for version, status in (("1", first), ("2", second))
             )
         )
@@ -235,5 +261,6 @@ async def test_moves_and_statuses_do_not_wait_for_each_other(http):
     path = "/v1/models/fraud/versions/1"
     for to in ("deprecated", "production") * 5:
         status = {"status": "HEALTHY" if to == "production" else "AT_RISK", "reason": "scan"}
-        answers = await asyncio.gather(move(http, "1", to), http.put(f"{path}/status", json=status))
+        put = http.put(f"{path}/status", json=status, headers={"If-Match": "*"})
+        answers = await asyncio.gather(move(http, "1", to), put)
         assert [answer.status_code for answer in answers] == [200, 200]
