@@ -1,7 +1,7 @@
 """runway.predictions + runway.outcomes -> Parquet segments of one topic-partition and log hour."""
 
 import asyncio
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Callable, Collection
 from typing import Any, Protocol
 
 import msgspec
@@ -62,6 +62,7 @@ class SegmentWriters:
     def __init__(self, config: Config, now: Callable[[], int]):
         self._lake: Lake = open_lake(config.archive_url)
         self._key, self._now = feature_key(self._lake), now
+        self._written_in = config.written_in
         self._spool = config.state_dir / "spool"
         self._writers: dict[tuple[str, int], SegmentWriter] = {}
         self._clocks: dict[tuple[str, int], int] = {}
@@ -77,11 +78,12 @@ class SegmentWriters:
             found = SegmentWriter(
                 self._lake, topic, partition, progress.open_since if progress else 0,  # type: ignore[arg-type]
                 spool=self._spool, key=self._key, now=self._now, whole_since=resume_whole(progress),
+                written_in=self._written_in,
             )  # fmt: skip
             self._writers[topic, partition] = found
         return found.next_offset
 
-    def keep(self, partitions: set[int]) -> None:
+    def keep(self, partitions: Collection[int]) -> None:
         """Forgets the open segments of all other partitions: whoever owns them next begins where they began."""
         for place in [place for place in self._writers if place[1] not in partitions]:
             del self._writers[place]

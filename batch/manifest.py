@@ -5,11 +5,11 @@ from msgspec import Struct
 
 from batch.lake import Lake
 from batch.segments import Segment
+from runway_streams import formats
 from runway_streams.errors import Refused
 from runway_streams.times import DAY, HOUR
 
 CURRENT = "view/current.json"
-FORMAT = 1
 TABLES = ("five_minute", "five_minute_confusion", "hourly", "hourly_confusion", "hourly_histograms")
 """The view's tables; each is the sum of its immutable files."""
 
@@ -76,7 +76,7 @@ class Manifest(Struct, kw_only=True):
     `recent`: the segments of the last hours, which new records may be copies of.
     """
 
-    format: int = FORMAT
+    format: int = 1
     cutoff: int
     sequence: int = 0
     parent: str | None = None
@@ -133,14 +133,16 @@ class Manifest(Struct, kw_only=True):
 
 
 def read_current(lake: Lake) -> Manifest | None:
-    """The published snapshot, None before the first."""
+    """The published snapshot, None before the first. Raises OtherFormat where this version does not read it."""
     raw = lake.get_or_none(CURRENT)
     return None if raw is None else read(lake, msgspec.json.decode(raw)["path"])
 
 
 def read(lake: Lake, path: str) -> Manifest:
-    """One snapshot's manifest."""
-    return msgspec.json.decode(lake.get(path), type=Manifest)
+    """One snapshot's manifest. Raises OtherFormat where this version does not read it."""
+    raw = lake.get(path)
+    formats.check_json(raw, f"The manifest {path}")
+    return msgspec.json.decode(raw, type=Manifest)
 
 
 def publish(lake: Lake, manifest: Manifest) -> None:

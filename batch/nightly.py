@@ -35,6 +35,7 @@ from batch.reconcile import SpeedReader, reconcile
 from batch.schedule import RETRY_S, due, until_next
 from batch.segments import OUTCOMES, PREDICTIONS, SCHEMAS, Segment, segments_after
 from batch.view_files import RETENTION_DAYS, compact, make_tables, write_tables
+from runway_streams import formats
 from runway_streams.config import Config
 from runway_streams.errors import DependencyDown, Refused
 from runway_streams.ground_truth.merge_rule import owned_before
@@ -106,7 +107,9 @@ def run_batch(
     with locked(lake, config.instance_id, now) as lock:
         at = request_flush(config, lake) if final else newest_cutoff(lake, cutoff)
         scratch = config.home / "scratch"
-        return make_snapshot(lake, at, scratch, config.memory_limit, now(), speed, before_publishing=lock.check)
+        return make_snapshot(
+            lake, at, scratch, config.memory_limit, now(), speed, written_in=config.written_in, before_publishing=lock.check
+        )  # fmt: skip
 
 
 def run_schedule(
@@ -152,12 +155,13 @@ def make_snapshot(
     speed: SpeedReader | None = None,
     *,
     threads: int | None = None,
+    written_in: int | None = None,
     before_publishing: Callable[[], None] = lambda: None,
 ) -> BatchReport:
     """Makes and publishes one snapshot; the caller holds the lock, which `before_publishing` checks."""
     started = time.perf_counter()
     parent = parent_of(lake, at)
-    manifest = _manifest(at, parent, created_at)
+    manifest = _manifest(at, parent, created_at, written_in)
     with _folder(scratch) as folder, _database(memory_limit, folder, threads) as db:
         segments = _new_segments(lake, at, parent, folder)
         read_log(db, lake, parent, segments, folder)
@@ -260,8 +264,9 @@ def write_ground_truth(db: duckdb.DuckDBPyConnection, lake: Lake, manifest: Mani
     return found
 
 
-def _manifest(at: Cutoff, parent: Manifest | None, created_at: int) -> Manifest:
+def _manifest(at: Cutoff, parent: Manifest | None, created_at: int, written_in: int | None) -> Manifest:
     return Manifest(
+        format=max(written_in or formats.WRITTEN, parent.format if parent else 0),
         cutoff=at.hour,
         sequence=at.sequence,
         parent=parent.name if parent else None,

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from msgspec import Struct
 
 from batch.lake import Lake
+from runway_streams import formats
 from runway_streams.ground_truth.events import OutcomeEvent, PredictionEvent
 from runway_streams.times import HOUR
 
@@ -30,7 +31,6 @@ SPLIT = 250_000
 ROW_GROUP = 8_192
 TELL_EVERY = 10_000
 """`progress.json` is written when a segment closes, an hour passes or a partition falls idle, else this often (ms)."""
-FORMAT = "1"
 _TEXT = pa.string()
 
 PREDICTIONS = pa.schema([
@@ -75,6 +75,7 @@ class Progress(Struct):
     written_at: int
     flushed: str = ""
     whole_since: int | None = None
+    format: int = 1
 
 
 def progress_path(topic: str, partition: int) -> str:
@@ -83,9 +84,13 @@ def progress_path(topic: str, partition: int) -> str:
 
 
 def read_progress(lake: Lake, topic: str, partition: int) -> Progress | None:
-    """A partition's progress, None where nothing was archived yet."""
-    raw = lake.get_or_none(progress_path(topic, partition))
-    return None if raw is None else msgspec.json.decode(raw, type=Progress)
+    """A partition's progress, None where nothing was archived yet. Raises OtherFormat where this version does not read it."""
+    path = progress_path(topic, partition)
+    raw = lake.get_or_none(path)
+    if raw is None:
+        return None
+    formats.check_json(raw, f"The archive's {path}")
+    return msgspec.json.decode(raw, type=Progress)
 
 
 def resume(lake: Lake, topic: str, partition: int) -> int | None:
@@ -117,11 +122,12 @@ class SegmentWriter:
 
     `next_offset` is where reading starts (`resume`), `whole_since` as in Progress; `spool` is a local folder for the open
     segment, of which memory holds nothing; `now` is the wall clock in ms, which says how often to tell the progress and
-    nothing else.
+    nothing else; `written_in` is the format, as `formats.WRITTEN` by default.
     """
 
     def __init__(self, lake: Lake, topic: Topic, partition: int, next_offset: int = 0, *, spool: Path | None = None,
-                 key: bytes = b"", now: Callable[[], int] = lambda: 0, whole_since: int = 0) -> None:  # fmt: skip
+                 key: bytes = b"", now: Callable[[], int] = lambda: 0, whole_since: int = 0,
+                 written_in: int | None = None) -> None:  # fmt: skip
         self.lake, self.topic, self.partition = lake, topic, partition
         self.schema = SCHEMAS[topic]
         self.next_offset = next_offset
@@ -129,6 +135,7 @@ class SegmentWriter:
         self.clock = 0
         self._columns: Any = _prediction_columns if topic == "predictions" else _outcome_columns
         self._spool, self._key, self._now = spool, key, now
+        self._written_in = written_in or formats.WRITTEN
         self._open: _OpenSegment | None = None
         self._told: Progress | None = None
         self._flushed = ""
@@ -190,14 +197,14 @@ class SegmentWriter:
             log_hour=self._open.log_hour,
             rows=table.num_rows,
         )
-        self.lake.put(segment.path, parquet_of(table, segment))
+        self.lake.put(segment.path, parquet_of(table, segment, self._written_in))
         self._open.discard()
         self._open = None
         return segment
 
     def _tell(self) -> None:
         self._told = Progress(
-            self.next_offset, self.open_since, self.clock, self._now(), self._flushed, self.whole_since
+            self.next_offset, self.open_since, self.clock, self._now(), self._flushed, self.whole_since, self._written_in
         )  # fmt: skip
         self.lake.put(progress_path(self.topic, self.partition), msgspec.json.encode(self._told))
 
@@ -234,10 +241,11 @@ class _OpenSegment:
         self._file.close()
 
 
-def parquet_of(table: pa.Table, segment: Segment) -> bytes:
+def parquet_of(table: pa.Table, segment: Segment, written_in: int = 1) -> bytes:
+    """The file of a segment."""
     order = [("model", "ascending"), ("log_offset", "ascending")] if "model" in table.column_names else "log_offset"
     footer = msgspec.json.encode(segment)
-    table = table.sort_by(order).replace_schema_metadata({"runway.segment": footer, "runway.format": FORMAT})
+    table = table.sort_by(order).replace_schema_metadata({"runway.segment": footer, "runway.format": str(written_in)})
     sink = pa.BufferOutputStream()
     repeating = [name for name in _REPEATING if name in table.column_names]
     pq.write_table(table, sink, compression="zstd", compression_level=1, use_dictionary=repeating,
@@ -246,8 +254,10 @@ def parquet_of(table: pa.Table, segment: Segment) -> bytes:
 
 
 def read_footer(file: Path) -> Segment:
-    """The segment that a local file holds."""
-    return msgspec.json.decode(pq.read_metadata(file).metadata[b"runway.segment"], type=Segment)
+    """The segment that a local file holds. Raises OtherFormat where this version does not read it."""
+    told = pq.read_metadata(file).metadata
+    formats.check(int(told[b"runway.format"]), f"The segment {file.name}")
+    return msgspec.json.decode(told[b"runway.segment"], type=Segment)
 
 
 def segments_after(lake: Lake, covered: dict[str, dict[str, int]], scratch: Path) -> list[Segment]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runway_streams import formats
 from runway_streams.errors import ConfigError
 from runway_streams.mlflow_settings import MlflowSettings
 from runway_streams.urls import is_safe_url
@@ -56,6 +57,7 @@ class Config:
     api_url: str | None = None
     api_key: str | None = field(default=None, repr=False)
     rate_limit: int = 6_000
+    format: int = 0
     oidc_issuer: str | None = None
     oidc_audience: str | None = None
     oidc_algorithms: str = "RS256,ES256"
@@ -88,6 +90,11 @@ class Config:
         (0, 900)
         """
         return 0 if self.archive_url == (self.home / "lake").as_uri() else self.checkpoint_interval_s
+
+    @property
+    def written_in(self) -> int:
+        """The format in which this process writes what others read; see `runway_streams.formats`."""
+        return self.format or formats.WRITTEN
 
     @property
     def state_dir(self) -> Path:
@@ -129,6 +136,7 @@ _NUMBER_VARIABLES = {
     "RUNWAY_WEB_PORT": "web_port",
     "RUNWAY_CHECKPOINT_INTERVAL": "checkpoint_interval_s",
     "RUNWAY_RATE_LIMIT": "rate_limit",
+    "RUNWAY_FORMAT": "format",
 }
 
 
@@ -196,6 +204,8 @@ def _check(config: Config) -> None:
     _check_range("RUNWAY_WEB_PORT", config.web_port, 0, 65535)
     _check_range("RUNWAY_CHECKPOINT_INTERVAL", config.checkpoint_interval_s, 0, 86_400)
     _check_range("RUNWAY_RATE_LIMIT", config.rate_limit, 1, 10_000_000)
+    if config.format:
+        _check_range("RUNWAY_FORMAT", config.format, formats.OLDEST, formats.NEWEST)
     _check_security(config)
     _check_oidc(config)
 

@@ -8,7 +8,7 @@ from aiokafka.errors import KafkaError
 
 from runway_streams.config import Config, kafka_client_options
 from runway_streams.errors import DependencyDown
-from runway_streams.ground_truth.records import mark_key, unpack_mark
+from runway_streams.ground_truth.records import glance_at_mark, mark_key
 from runway_streams.ground_truth.recovery import TOPICS, LogRange
 from schemas.metrics_record import Mark
 
@@ -93,7 +93,7 @@ class KafkaLog:
                 unread = {tp for tp in unread if await self._ask(consumer.position(tp)) < ranges[tp][1]}
         finally:
             await consumer.stop()
-        return {partition: unpack_mark(value) for partition, value in raw.items()}
+        return {partition: glance_at_mark(value) for partition, value in raw.items()}
 
     async def describe(self) -> None:
         """Asks for the cluster's id and the number of partitions."""

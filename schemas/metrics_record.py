@@ -3,12 +3,10 @@
 Keys are JSON arrays: `["slim", model, version, segment_key, segment_value, event_hour, log_hour]`,
 `["full", the same seven..., layout_digest]` and `["mark"]`; the segment of the total is `"", ""`. Hours count from the epoch.
 A record holds the share of one partition, the one it lies in; the values of all partitions are merged by the reader.
-Values are MessagePack of the types below.
+Values are MessagePack of the types below; `format` is the number of `runway_streams.formats` in which each was written.
 """
 
 from msgspec import Struct
-
-FORMAT = 1
 
 
 class SlimRecord(Struct, array_like=True, gc=False):
@@ -51,3 +49,4 @@ class Mark(Struct, gc=False):
     counters: dict[str, int]
     incomplete_hours: list[int] = []
     cluster_id: str = ""
+    format: int = 1

@@ -2,7 +2,7 @@
 
 | path below `checkpoints/<cluster>/<partition>/` | holds | bound, expiry |
 |---|---|---|
-| `manifests/<offsets>.json` | identity, offsets, and the name, size and SHA-256 of each file; put last | the two furthest |
+| `manifests/<offsets>.json` | identity, offsets, and the name, size and SHA-256 of each file; put last | two, see below |
 | `files/<SHA-256>` | one file of RocksDB, named by its content | deleted when no manifest names it |
 
 **Who may write.** The owner of a partition alone: an upload begins after an emission that succeeded, and an emission
@@ -16,6 +16,9 @@ zombie, and does no harm:
 - *It deletes nothing that is needed.* The two manifests that are kept are the furthest of all, its own or not. A file is
   deleted when no manifest names it, and none did when the same owner looked the last time: what an heir is uploading was
   not there yet then, and to look again the zombie would have to emit in between.
+
+**Two versions** may upload by turns while one takes the other's place. A checkpoint of a format that is not read is passed
+over; it stays, and so do its files, whose names are in every format where they are now. Whoever reads it deletes it in time.
 
 A checkpoint whose files are missing or damaged is passed over for the next one, or for the log. So nothing here can make a
 count wrong; the worst is a longer rebuild.
@@ -35,15 +38,15 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct
 
+from runway_streams import formats
 from runway_streams.errors import RunwayError
 from runway_streams.ground_truth.partition import OUTCOMES, PREDICTIONS
 from runway_streams.ground_truth.partition_state import PartitionState
 from runway_streams.ground_truth.recovery import Checkpoint
 from tables.partition_store import PartitionStore, read_state_of
 
-FORMAT = 1
 KEPT = 2
-"""Manifests that are kept of a partition."""
+"""Manifests that are kept of a partition, of those whose format is read."""
 COPYING, RESTORING = ".copying", ".restoring"
 """End the names of the folders beside a partition's in which a copy lies while it is uploaded or downloaded."""
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
@@ -80,7 +83,13 @@ class CheckpointManifest(Struct):
     offsets: dict[str, int]
     written_at: int
     files: list[CheckpointFile]
-    format: int = FORMAT
+    format: int = 1
+
+
+class _Named(Struct):
+    """What a manifest of whatever format says: which files are its own. Versions may add to manifests, and keep this."""
+
+    files: list[CheckpointFile]
 
 
 class Damaged(RunwayError):
@@ -187,22 +196,27 @@ class Checkpoints:
             kept[key] = known.get(key) or _digest(path)
             files.append(CheckpointFile(path.name, told.st_size, kept[key]))
         self._digests = {key: digest for key, digest in self._digests.items() if key[0] != number} | kept
-        return CheckpointManifest(state.cluster_id, number, state.partitions, state.format, state.offsets, now, files)
+        return CheckpointManifest(
+            state.cluster_id, number, state.partitions, state.format, state.offsets, now, files, state.format
+        )
 
     def _tidy(self, number: int) -> None:
         # Files are listed before manifests: a file that is put in between is not taken for one that nothing names.
         files = set(self._objects.paths(self._folder(number, "files")))
         manifests = self._objects.paths(self._folder(number, "manifests"))
         foreign = self._foreign.pop(number, set())
-        own = [path for path in manifests if path not in foreign]
-        for path in {*own[:-KEPT], *foreign}:
+        raw = {path: self._raw(path) for path in manifests if path not in foreign}
+        # Those of a newer version are its own to delete; beside them stay as many of ours, for whoever cannot read them.
+        ours = [path for path, one in raw.items() if not _is_newer(one)]
+        for path in {*ours[:-KEPT], *foreign}:
             self._objects.delete(path)
         named: set[str] = set()
-        for path in own[-KEPT:]:
-            manifest = self._manifest(number, path)
-            if manifest is None:
-                return  # what it names is not known: a newer version may have written it
-            named |= {self._file(number, file.sha256) for file in manifest.files}
+        for path in raw.keys() - set(ours[:-KEPT]):
+            try:
+                found = msgspec.json.decode(raw[path], type=_Named)
+            except msgspec.MsgspecError:
+                return  # what it names is not known
+            named |= {self._file(number, file.sha256) for file in found.files}
         unnamed = files - named
         for path in unnamed & self._unnamed.get(number, set()):
             self._objects.delete(path)
@@ -211,12 +225,20 @@ class Checkpoints:
     def _manifest(self, number: int, path: str) -> CheckpointManifest | None:
         """The manifest at a path; None where it is gone or cannot be used, which is logged."""
         try:
-            manifest = msgspec.json.decode(self._objects.get(path), type=CheckpointManifest)
+            raw = self._objects.get(path)
+            formats.check_json(raw, "It")
+            manifest = msgspec.json.decode(raw, type=CheckpointManifest)
             _check(manifest, number)
-        except (FileNotFoundError, msgspec.MsgspecError, Damaged) as error:
+        except (FileNotFoundError, msgspec.MsgspecError, Damaged, formats.OtherFormat) as error:
             _log.warning("The checkpoint %s is passed over: %s", path, error)
             return None
         return manifest
+
+    def _raw(self, path: str) -> bytes:
+        try:
+            return self._objects.get(path)
+        except FileNotFoundError:
+            return b'{"files":[]}'  # somebody else has deleted it meanwhile
 
     def _folder(self, number: int, below: str) -> str:
         return f"{self._root}/{number}/{below}"
@@ -227,8 +249,6 @@ class Checkpoints:
 
 def _check(manifest: CheckpointManifest, number: int) -> None:
     """Names come from outside, and become names of local files."""
-    if manifest.format != FORMAT:
-        raise Damaged(f"it has format {manifest.format}, this version reads {FORMAT}.")
     if manifest.partition != number:
         raise Damaged(f"it is one of partition {manifest.partition}.")
     if manifest.offsets.keys() != {PREDICTIONS, OUTCOMES}:
@@ -236,6 +256,15 @@ def _check(manifest: CheckpointManifest, number: int) -> None:
     for file in manifest.files:
         if not (_FILE_NAME.fullmatch(file.name) and _SHA256.fullmatch(file.sha256)):
             raise Damaged(f"{file.name!r} with digest {file.sha256!r} is no file of a state.")
+
+
+def _is_newer(raw: bytes) -> bool:
+    """Whether a manifest is of a format that this version does not know yet; half a one is not."""
+    try:
+        formats.check_json(raw, "It")
+    except formats.OtherFormat as other:
+        return other.number > formats.NEWEST
+    return False
 
 
 def _name_of(offsets: dict[str, int]) -> str:

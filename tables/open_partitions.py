@@ -112,6 +112,8 @@ class OpenPartitions:
 
     checkpoints: Checkpoints | None = None
     archive: Archive | None = None
+    written_in: int | None = None
+    """The format that new states are written in, and older ones from now on; None for `formats.WRITTEN`."""
 
     def __init__(self, folder: Path, history: SettingsHistory, topic_names: dict[str, str], memory: Memory | None = None):
         self.folder, self.history, self.topic_names = folder, history, topic_names
@@ -130,12 +132,15 @@ class OpenPartitions:
     def claim(self, number: int) -> bool:
         """Takes a partition's state, which no other process may hold; False where it is refused.
 
-        This comes before the former owner is fenced: who cannot have the state must not end whoever has it.
+        This comes before the former owner is fenced: who cannot have the state, or cannot read it, must not end whoever has
+        it.
         """
         if number in self._open or number in self._claimed:
             return True
         try:
-            self._claimed[number] = PartitionStore.open(self.folder / str(number), self.memory)
+            store = PartitionStore.open(self.folder / str(number), self.memory)
+            _check_readable(store)
+            self._claimed[number] = store
             remove_leftovers(self.folder / str(number))
         except Refused as refused:
             self._refuse(number, refused)
@@ -153,6 +158,10 @@ class OpenPartitions:
         self.refused.pop(number, None)
         self._open[number] = opened
         return opened
+
+    def forget_refused(self, numbers: set[int]) -> None:
+        """Says no more of refused partitions than of these: the others are no longer this worker's."""
+        self.refused = {number: why for number, why in self.refused.items() if number in numbers}
 
     def _refuse(self, number: int, why: Refused) -> None:
         _log.error("Partition %d is refused. %s", number, why)
@@ -177,7 +186,7 @@ class OpenPartitions:
         elif plan.rebuild_from is not None:
             _log.warning("Partition %d: the state is lost or too old; rebuilding from offsets %s.", number, plan.offsets)
             store = self._replace(store)
-        partition = Partition(store, self.history, log.cluster_id, log.partitions)
+        partition = Partition(store, self.history, log.cluster_id, log.partitions, self.written_in)
         if plan.rebuild_from is not None:
             partition.state.closed_before = plan.closed_before
             partition.state.incomplete_hours = list(plan.incomplete_hours)
@@ -274,6 +283,16 @@ class OpenPartitions:
         """Where the partition's topics go on, by short name."""
         found = self._open[number]
         return {topic: found.partition.next_offset(topic) or 0 for topic in (PREDICTIONS, OUTCOMES)}
+
+
+def _check_readable(store: PartitionStore) -> None:
+    """Lets go of a state that this version does not read, as it is."""
+    try:
+        if saved := store.read_state():
+            PartitionState.decode(saved)
+    except Refused:
+        store.close()
+        raise
 
 
 def cut_to(batch: RawBatch, expected: int) -> RawBatch:

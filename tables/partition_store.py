@@ -81,6 +81,11 @@ class PartitionStore:
         try:
             return cls(Rdict(str(path), _options(memory, _ROW_MEMTABLE), column_families=families), path)
         except Exception as error:
+            if more := _unknown_families(path):
+                raise Refused(
+                    f"The state in {path} has {', '.join(more)}, which this version does not know.",
+                    "A newer version wrote it, and nothing was changed: upgrade this process first.",
+                ) from error
             raise Refused(
                 f"The state in {path} cannot be opened: {error}.",
                 "If another worker runs with this RUNWAY_INSTANCE, give this one its own; else move the folder away: "
@@ -147,6 +152,14 @@ class PartitionStore:
         """Rows (estimated) and bytes on disk."""
         rows = self._db.property_int_value("rocksdb.estimate-num-keys") or 0
         return {"rows": rows, "bytes": sum(f.stat().st_size for f in self.path.rglob("*") if f.is_file())}
+
+
+def _unknown_families(path: Path) -> list[str]:
+    """The column families of a state that only a newer version knows."""
+    try:
+        return sorted(set(Rdict.list_cf(str(path), Options(raw_mode=True))) - {"default", RECORDS, STATE})
+    except Exception:  # not even this can be read
+        return []
 
 
 def read_state_of(folder: Path) -> bytes | None:

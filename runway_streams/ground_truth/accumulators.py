@@ -291,13 +291,13 @@ class Accumulators:
             return []
         self._slim.touched[numbers] = self._tick
         keys = [slim_key(*self._slim.keys[number]) for number in numbers]  # type: ignore[misc]
-        return list(zip(keys, self._slim.pack(numbers), strict=True))
+        return list(zip(keys, self._slim.pack(numbers, self._state.format), strict=True))
 
     def _pack_full(self, changed: list[Histograms]) -> Records:
         for record in changed:
             record.touched = self._tick
         keys = [full_key(*record.key.slim, record.key.digest) for record in changed]
-        return list(zip(keys, self._full.pack(changed), strict=True))
+        return list(zip(keys, self._full.pack(changed, self._state.format), strict=True))
 
     def evict(self) -> None:
         """Lets go of the records that were touched longest ago. All must have been packed and stored."""

@@ -199,15 +199,16 @@ class FullTable:
             scores = self._edges.search(np.array(signals), np.array(score_rows))
             self._count(np.array(first) + scores * widths + outcomes)
 
-    def pack(self, histograms: Sequence[Histograms]) -> list[bytes]:
-        """The records as they are written to RocksDB and to `runway.metrics`."""
+    def pack(self, histograms: Sequence[Histograms], written_in: int = 1) -> list[bytes]:
+        """The records as they are written to RocksDB and to `runway.metrics`, in a format."""
         packed: dict[Histograms, bytes] = {}
         for size, those in groupby(sorted(histograms, key=_size), key=_size):
             same = list(those)
             for first in range(0, len(same), PACK_AT_ONCE):
                 part = same[first : first + PACK_AT_ONCE]
                 cells = np.concatenate([self._arena[one.base : one.base + size] for one in part]).reshape(len(part), size)
-                packed.update(zip(part, pack_full_many([one.layout for one in part], cells), strict=True))
+                records = pack_full_many([one.layout for one in part], cells, written_in=written_in)
+                packed.update(zip(part, records, strict=True))
         return [packed[one] for one in histograms]
 
     def cells(self, histograms: Histograms) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 import numpy as np
 
+from runway_streams import formats
 from runway_streams.ground_truth.accumulators import Accumulators
 from runway_streams.ground_truth.events import (
     NOT_KEPT,
@@ -84,12 +85,21 @@ _STAMP = slice(1, 10)
 class Partition:
     """One partition at work. Feed it batches in offset order, each topic in its own; commit; take the outbox."""
 
-    def __init__(self, store: Store, history: SettingsHistory, cluster_id: str = "", partitions: int = 0):
+    def __init__(
+        self,
+        store: Store,
+        history: SettingsHistory,
+        cluster_id: str = "",
+        partitions: int = 0,
+        written_in: int | None = None,
+    ):
         self.store, self.history = store, history
         saved = store.read_state()
         self.is_new = saved is None
         new = PartitionState(cluster_id=cluster_id, partitions=partitions)
         self.state = PartitionState.decode(saved) if saved else new
+        # Never back: what has been written anew is not written as it was.
+        self.state.format = max(self.state.format, written_in or formats.WRITTEN) if saved else written_in or formats.WRITTEN
         self.accumulators = Accumulators(store, history, self.state)
         slim, full = self.accumulators.load()
         self.outbox: dict[bytes, bytes] = dict(slim)
@@ -242,7 +252,9 @@ class Partition:
         """How far the committed state reaches; `topic_names` maps predictions and outcomes to the topics' full names."""
         state = self.state
         offsets = {topic_names[topic]: offset for topic, offset in state.offsets.items()}
-        return Mark(offsets, self.clock, state.closed_before, dict(state.counters), state.incomplete_hours, state.cluster_id)
+        return Mark(
+            offsets, self.clock, state.closed_before, dict(state.counters), state.incomplete_hours, state.cluster_id, state.format
+        )  # fmt: skip
 
     def closable(self) -> int:
         """The first log hour that is still open by the clock; those before it can be closed."""

@@ -5,17 +5,19 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import Struct
 
-FORMAT = 1
+from runway_streams import formats
+from runway_streams.errors import Refused
 
 
 class PartitionState(Struct):
-    """`offsets` and `log_times` are by topic, `closed_before` is the first log hour that is still open.
+    """`format` is what it, and all that is emitted with it, is written in; `offsets` and `log_times` are by topic,
+    `closed_before` is the first log hour that is still open.
 
     >>> PartitionState.decode(PartitionState(cluster_id="c", offsets={"outcomes": 7}).encode()).offsets
     {'outcomes': 7}
     """
 
-    format: int = FORMAT
+    format: int = 1
     cluster_id: str = ""
     partitions: int = 0
     offsets: dict[str, int] = {}
@@ -39,8 +41,14 @@ class PartitionState(Struct):
 
     @staticmethod
     def decode(saved: bytes) -> "PartitionState":
-        """As it was stored."""
-        return _decode(saved)
+        """As it was stored. Raises Refused where another version wrote it, or it is damaged."""
+        formats.check_document(saved, "The state")
+        try:
+            return _decode(saved)
+        except msgspec.MsgspecError as error:
+            raise Refused(
+                f"The state cannot be read: {error}.", "Move the state's folder away: it is rebuilt from the log."
+            ) from error
 
 
 _encode = msgspec.msgpack.Encoder().encode

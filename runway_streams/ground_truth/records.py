@@ -3,22 +3,25 @@
 The formats are described by the types in `schemas.metrics_record`. A slim record of five joined minutes is ~150 bytes.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from runway_streams.errors import RunwayError
+from runway_streams import formats
 from runway_streams.ground_truth.full import Layout
 from runway_streams.ground_truth.slim import WIDTH, Rows
 from runway_streams.times import BINS_PER_HOUR
-from schemas.metrics_record import FORMAT, FullRecord, Mark, SlimRecord
+from schemas.metrics_record import FullRecord, Mark, SlimRecord
 
 CELLS = BINS_PER_HOUR * WIDTH
 MASK_BYTES = (CELLS + 7) // 8
 MARK_KEY = b'["mark"]'
+RECORD = "A record of runway.metrics"
+
+Sent = TypeVar("Sent", SlimRecord, FullRecord)
 
 Confusion = Sequence[tuple[int, str, str, int]]
 """(bin of the hour, predicted label, actual label, count)."""
@@ -114,9 +117,13 @@ def pack_slim(matrix: Rows, confusion: Confusion = (), partial: bool = False) ->
 
 
 def pack_slim_many(
-    matrices: Rows, confusions: Sequence[Confusion] | None = None, partials: Sequence[bool] | None = None
+    matrices: Rows,
+    confusions: Sequence[Confusion] | None = None,
+    partials: Sequence[bool] | None = None,
+    written_in: int = 1,
 ) -> list[bytes]:
-    """The records of many hours at once: `matrices` is (m, 12, WIDTH). About 2 us each for thousands."""
+    """The records of many hours at once: `matrices` is (m, 12, WIDTH), `written_in` their format. About 2 us each for
+    thousands."""
     count = len(matrices)
     flat = np.ascontiguousarray(matrices, dtype="<f8").reshape(count, CELLS)
     filled = flat != 0
@@ -128,7 +135,7 @@ def pack_slim_many(
     records, start = [], 0
     for i, end in enumerate(ends):
         mask = masks[i * MASK_BYTES : (i + 1) * MASK_BYTES]
-        records.append(_encode((FORMAT, mask, values[start:end], confusions[i], bool(partials[i]))))
+        records.append(_encode((written_in, mask, values[start:end], confusions[i], bool(partials[i]))))
         start = end
     return records
 
@@ -146,10 +153,8 @@ def unpack_slim_many(records: Sequence[bytes]) -> tuple[Rows, list[SlimRecord]]:
 
 
 def read_slim(record: bytes) -> SlimRecord:
-    """A slim record as it was sent."""
-    found = _decode_slim(record)
-    _check_format(found.format)
-    return found
+    """A slim record as it was sent. Raises OtherFormat where this version does not read it."""
+    return _read(_decode_slim, record)
 
 
 def _matrices(records: Sequence[SlimRecord]) -> Rows:
@@ -173,9 +178,12 @@ def pack_full(layout: Layout, cells: NDArray[np.float64], sketches: dict[str, by
 
 
 def pack_full_many(
-    layouts: Sequence[Layout], cells: NDArray[np.float64], sketches: dict[str, bytes] | None = None
+    layouts: Sequence[Layout],
+    cells: NDArray[np.float64],
+    sketches: dict[str, bytes] | None = None,
+    written_in: int = 1,
 ) -> list[bytes]:
-    """The records of many hours at once, whose layouts have one size: `cells` is (m, size)."""
+    """The records of many hours at once, whose layouts have one size: `cells` is (m, size), `written_in` their format."""
     filled = cells != 0
     # Flat: numpy finds and takes what is filled several times faster than by rows.
     at = np.flatnonzero(filled)
@@ -187,15 +195,14 @@ def pack_full_many(
     records, start = [], 0
     for layout, end in zip(layouts, ends, strict=True):
         parts = columns[4 * start : 4 * end], values[8 * start : 8 * end]
-        records.append(_encode((FORMAT, layout.packed, *parts, sketches or {})))
+        records.append(_encode((written_in, layout.packed, *parts, sketches or {})))
         start = end
     return records
 
 
 def unpack_full(record: bytes) -> Full:
     """The families of a full record, each as an array of its own cells."""
-    found = _decode_full(record)
-    _check_format(found.format)
+    found = _read(_decode_full, record)
     flat = np.zeros(max((first + size for first, size in found.families.values()), default=0))
     flat[np.frombuffer(found.cells, dtype="<u4")] = np.frombuffer(found.values, dtype="<f8")
     return Full({name: flat[first : first + size] for name, (first, size) in found.families.items()}, found.sketches)
@@ -210,8 +217,7 @@ def cells_of(record: bytes, families: Sequence[str]) -> dict[str, tuple[NDArray[
     >>> cells_of(pack_full(layout, cells), ["calibration"])
     {'calibration': (array([3]), array([5.]))}
     """
-    found = _decode_full(record)
-    _check_format(found.format)
+    found = _read(_decode_full, record)
     cells, values = np.frombuffer(found.cells, dtype="<u4"), np.frombuffer(found.values, dtype="<f8")
     parts = {}
     for name in families:
@@ -223,7 +229,7 @@ def cells_of(record: bytes, families: Sequence[str]) -> dict[str, tuple[NDArray[
 
 def family_names(record: bytes) -> list[str]:
     """The families of a full record."""
-    return list(_decode_full(record).families)
+    return list(_read(_decode_full, record).families)
 
 
 def pack_mark(mark: Mark) -> bytes:
@@ -232,16 +238,32 @@ def pack_mark(mark: Mark) -> bytes:
 
 
 def unpack_mark(record: bytes) -> Mark:
-    """The mark of a record.
+    """The mark of a record. Raises OtherFormat where this version does not read it.
 
     >>> unpack_mark(pack_mark(Mark({"runway.predictions": 3}, 1000, 5, {"events": 3}))).offsets
     {'runway.predictions': 3}
     """
+    formats.check_document(record, "A partition's mark in runway.metrics")
     return _decode_mark(record)
 
 
-def _check_format(number: int) -> None:
-    if number != FORMAT:
-        raise RunwayError(
-            f"A metrics record has format {number}, this version reads {FORMAT}: upgrade the readers before the workers."
-        )
+def glance_at_mark(record: bytes) -> Mark:
+    """The mark of a record; of one that this version does not read, its format alone.
+
+    >>> glance_at_mark(msgspec.msgpack.encode({"format": 99, "offsets": "elsewhere"})).format
+    99
+    """
+    try:
+        return unpack_mark(record)
+    except formats.OtherFormat as other:
+        return Mark({}, 0, 0, {}, format=other.number)
+
+
+def _read(decode: Callable[[bytes], Sent], record: bytes) -> Sent:
+    try:
+        found = decode(record)
+    except msgspec.MsgspecError:
+        formats.check_array(record, RECORD)
+        raise
+    formats.check(found.format, RECORD)
+    return found

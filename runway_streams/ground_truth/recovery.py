@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from runway_streams import formats
 from runway_streams.errors import Refused
 from runway_streams.ground_truth.partition import OUTCOMES, PREDICTIONS
-from runway_streams.ground_truth.partition_state import FORMAT, PartitionState
+from runway_streams.ground_truth.partition_state import PartitionState
 from runway_streams.times import HOUR, LIFE, format_time
 from schemas.metrics_record import Mark
 
@@ -30,7 +31,7 @@ class Checkpoint:
     offsets: dict[str, int]
     cluster_id: str
     partitions: int
-    state_format: int = FORMAT
+    state_format: int = 1
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,9 @@ def fits(checkpoint: Checkpoint, log: dict[str, LogRange], cluster_id: str, part
     >>> [fits(Checkpoint("", {"predictions": at, "outcomes": 2}, "c", 4), log, "c", 4) for at in (4, 5, 10, 11)]
     [False, True, True, False]
     """
-    same = (checkpoint.state_format, checkpoint.cluster_id, checkpoint.partitions) == (FORMAT, cluster_id, partitions)
-    return same and all(log[topic].begin <= checkpoint.offsets.get(topic, -1) <= log[topic].end for topic in TOPICS)
+    same = (checkpoint.cluster_id, checkpoint.partitions) == (cluster_id, partitions)
+    within = all(log[topic].begin <= checkpoint.offsets.get(topic, -1) <= log[topic].end for topic in TOPICS)
+    return same and within and formats.is_read(checkpoint.state_format)
 
 
 def has_reached(state: PartitionState | None, offsets: dict[str, int], log: dict[str, LogRange]) -> bool:
@@ -163,11 +165,7 @@ def check_reach(
 
 
 def _check_identity(state: PartitionState, log: dict[str, LogRange], cluster_id: str, partitions: int) -> None:
-    if state.format != FORMAT:
-        raise Refused(
-            f"The state has format {state.format}, this version reads {FORMAT}.",
-            "Start the newer version that wrote it, or move the state's folder away: it is rebuilt from the log.",
-        )
+    formats.check(state.format, "The state")
     if state.cluster_id and cluster_id and state.cluster_id != cluster_id:
         raise Refused(
             f"The state belongs to the Kafka cluster {state.cluster_id}, this one is {cluster_id}.",
@@ -187,6 +185,7 @@ def _check_identity(state: PartitionState, log: dict[str, LogRange], cluster_id:
 
 
 def _check_mark(mark: Mark, offsets: dict[str, int], log: dict[str, LogRange], cluster_id: str) -> None:
+    formats.check(mark.format, "What runway.metrics has of this partition")
     if mark.cluster_id and cluster_id and mark.cluster_id != cluster_id:
         raise Refused(
             f"runway.metrics was written from the Kafka cluster {mark.cluster_id}, this one is {cluster_id}.",

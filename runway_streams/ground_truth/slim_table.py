@@ -127,11 +127,11 @@ class SlimTable:
                 other = (bin, OTHER, OTHER)
                 cells[other] = cells.get(other, 0) + 1
 
-    def pack(self, numbers: Ints) -> list[bytes]:
-        """The records as they are written to RocksDB and to `runway.metrics`."""
+    def pack(self, numbers: Ints, written_in: int = 1) -> list[bytes]:
+        """The records as they are written to RocksDB and to `runway.metrics`, in a format."""
         matrices = self.rows.reshape(-1, BINS_PER_HOUR, WIDTH)[numbers]
         confusions = [[(*cell, n) for cell, n in self.confusion[number].items()] for number in numbers]
-        return pack_slim_many(matrices, confusions, [self.partial[number] for number in numbers])
+        return pack_slim_many(matrices, confusions, [self.partial[number] for number in numbers], written_in)
 
     def _of(self, number: int) -> Floats:
         return self.rows[number * BINS_PER_HOUR : (number + 1) * BINS_PER_HOUR]

@@ -1,5 +1,6 @@
 """The archive worker: its open segments."""
 
+import logging
 from collections.abc import AsyncIterable, Callable
 from typing import Any
 
@@ -7,9 +8,13 @@ from faust.types import TP
 
 from agents.archive import SegmentWriters, archive
 from runway_streams.config import Config
+from runway_streams.errors import Refused
+from runway_streams.formats import OtherFormat
 from runway_streams.ground_truth.recovery import TOPICS
 from runway_streams.kafka_log import KafkaLog
 from runway_streams.runtimes.runtime import Runtime, wall_ms
+
+_log = logging.getLogger(__name__)
 
 
 class ArchiveRuntime(Runtime):
@@ -19,6 +24,7 @@ class ArchiveRuntime(Runtime):
         super().__init__(app, config, now)
         self.writers = SegmentWriters(config, now)
         self.log = KafkaLog(config)
+        self.refused: dict[int, Refused] = {}
 
     async def connect(self) -> None:
         await self.log.start()
@@ -31,9 +37,19 @@ class ArchiveRuntime(Runtime):
         return (await self.log.ranges(partition))[topic].begin
 
     async def open(self, numbers: set[int]) -> dict[int, dict[str, int]]:
-        return {number: {topic: await self.writers.open(topic, number) for topic in TOPICS} for number in numbers}
+        found: dict[int, dict[str, int]] = {}
+        for number in sorted(numbers):
+            try:
+                found[number] = {topic: await self.writers.open(topic, number) for topic in TOPICS}
+                self.refused.pop(number, None)
+            except OtherFormat as refused:
+                _log.error("Partition %d is refused. %s", number, refused)
+                self.refused[number] = refused
+        self.writers.keep(found.keys())
+        return found
 
     async def keep(self, numbers: set[int]) -> None:
+        self.refused = {number: why for number, why in self.refused.items() if number in numbers}
         self.writers.keep(numbers)
 
     async def consume(self, batches: AsyncIterable[Any]) -> None:
@@ -52,4 +68,5 @@ class ArchiveRuntime(Runtime):
         return 0.0
 
     def problems(self) -> list[str]:
-        return [] if self._started.is_set() else ["The worker is starting."]
+        found = [f"Partition {number} is refused. {why}" for number, why in self.refused.items()]
+        return found if self._started.is_set() else [*found, "The worker is starting."]

@@ -53,6 +53,7 @@ class GroundTruthRuntime(Runtime):
     def __init__(self, app: Any, config: Config, now: Callable[[], int] = wall_ms):
         super().__init__(app, config, now)
         self.partitions = OpenPartitions(config.state_dir / "partitions", self.settings.history, self.names)
+        self.partitions.written_in = config.written_in
         self.log = KafkaLog(config)
         self.emitters: dict[int, MetricsEmitter] = {}
         self.uploads: CheckpointUploads | None = None
@@ -100,6 +101,7 @@ class GroundTruthRuntime(Runtime):
         return {number: self.partitions.positions(number) for number in numbers if self.partitions.get(number)}
 
     async def keep(self, numbers: set[int]) -> None:
+        self.partitions.forget_refused(numbers)
         for opened in [opened for opened in self.partitions if opened.number not in numbers]:
             if self.uploads:
                 self.uploads.stop()

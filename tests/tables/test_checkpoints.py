@@ -6,9 +6,10 @@ import threading
 import msgspec
 import pytest
 
+from runway_streams import formats
 from runway_streams.errors import DependencyDown
 from runway_streams.ground_truth.partition import OUTCOMES, PREDICTIONS, Changes
-from runway_streams.ground_truth.partition_state import FORMAT, PartitionState
+from runway_streams.ground_truth.partition_state import PartitionState
 from tables.checkpoints import COPYING, Checkpoints, Damaged, remove_leftovers
 from tables.partition_store import Memory, PartitionStore
 
@@ -65,7 +66,7 @@ def test_what_was_uploaded_is_restored_as_it_was(lake, store, tmp_path):
     write(store, 20)
     (found,) = Checkpoints(lake, "c").candidates(0, ENDS)
     assert (found.name, found.offsets, found.cluster_id, found.partitions) == (name, state(10).offsets, "c", 1)
-    assert found.state_format == FORMAT
+    assert found.state_format == formats.WRITTEN
     copy = restored(checkpoints, tmp_path, name)
     assert msgspec.msgpack.decode(copy.read_state(), type=PartitionState) == state(10)
     assert copy.get_rows([b"row", b"row-10-99", b"row-20-0"]) == [b"10", b"10", None]
@@ -171,6 +172,32 @@ def test_a_zombie_neither_replaces_nor_deletes_what_its_heir_has_put(lake, store
     assert [one.offsets[PREDICTIONS] for one in heir.candidates(0, ENDS)] == [20, 30]
     assert f"{ROOT}/files/{'a' * 64}" in names(lake, "files")
     restored(heir, tmp_path, names(lake, "manifests")[-1]).close()
+    other.close()
+
+
+def files_of(lake, path):
+    return {f"{ROOT}/files/{file['sha256']}" for file in json.loads(lake.get(path))["files"]}
+
+
+def test_the_older_version_leaves_what_the_newer_has_put(lake, store, tmp_path, monkeypatch):
+    """N and N+1 upload by turns: N passes over what it cannot read, and deletes neither that nor its files."""
+    monkeypatch.setattr(formats, "NEWEST", formats.WRITTEN + 1)
+    other = PartitionStore.open(tmp_path / "newer" / "0", Memory(8 << 20, 16 << 20))
+    write(other, 20, rows=5_000, format=formats.NEWEST)
+    newer = Checkpoints(lake, "c").upload(0, other, 0)
+    monkeypatch.undo()
+    older = Checkpoints(lake, "c")
+    for at in (5, 10, 30, 40, 50):
+        write(store, at)
+        older.upload(0, store, 0)
+    assert newer in names(lake, "manifests")
+    assert files_of(lake, newer) <= set(names(lake, "files"))
+    assert [one.offsets[PREDICTIONS] for one in older.candidates(0, ENDS)] == [40, 50]
+    monkeypatch.setattr(formats, "NEWEST", formats.WRITTEN + 1)
+    restored(Checkpoints(lake, "c"), tmp_path, newer).close()
+    write(other, 60, format=formats.NEWEST)
+    Checkpoints(lake, "c").upload(0, other, 0)
+    assert newer not in names(lake, "manifests"), "who reads both tidies both"
     other.close()
 
 

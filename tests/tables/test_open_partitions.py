@@ -4,11 +4,14 @@ from dataclasses import dataclass, field
 
 import msgspec
 import pytest
+from rocksdict import Options
 
 from batch.lake import FolderLake
+from runway_streams import formats
 from runway_streams.errors import DependencyDown
 from runway_streams.ground_truth.events import read_predictions
-from runway_streams.ground_truth.partition import OUTCOMES, PREDICTIONS, RawBatch
+from runway_streams.ground_truth.partition import OUTCOMES, PREDICTIONS, Changes, RawBatch
+from runway_streams.ground_truth.partition_state import PartitionState
 from runway_streams.ground_truth.recovery import LogRange
 from runway_streams.ground_truth.settings import SettingsHistory
 from runway_streams.times import HOUR, LIFE
@@ -85,6 +88,59 @@ async def test_a_closed_partition_opens_where_it_was(partitions):
     opened = await claim_and_open(partitions, 0, FakeLog(), None, False, NOW)
     assert partitions.positions(0) == {PREDICTIONS: 1, OUTCOMES: 0}
     assert len(opened.partition.outbox) == 1
+
+
+def in_a_newer_format(folder, families=False):
+    """A state of the next version: its shape is another one."""
+    store = PartitionStore.open(folder, Memory(8 << 20, 16 << 20))
+    saved = msgspec.msgpack.encode({"format": formats.NEWEST + 1, "offsets": [["predictions", 7]]})
+    store.write(Changes([(b"row", b"1")], [], [], [], saved))
+    if families:
+        store._db.create_column_family("more", Options(raw_mode=True))
+    store.close()
+    return saved
+
+
+async def test_a_state_of_a_newer_version_is_refused_before_anybody_is_fenced_and_stays_as_it_is(partitions, tmp_path):
+    saved = in_a_newer_format(tmp_path / "0")
+    assert not partitions.claim(0)
+    assert "has format 2, this version reads formats up to 1" in str(partitions.refused[0])
+    assert await claim_and_open(partitions, 1, FakeLog(), None, False, NOW)
+    store = PartitionStore.open(tmp_path / "0", Memory(8 << 20, 16 << 20))
+    assert (store.read_state(), store.get_rows([b"row"])) == (saved, [b"1"])
+    store.close()
+
+
+async def test_a_state_with_parts_that_only_a_newer_version_knows_is_refused_as_such(partitions, tmp_path):
+    in_a_newer_format(tmp_path / "0", families=True)
+    assert not partitions.claim(0)
+    assert "has more, which this version does not know. A newer version wrote it" in str(partitions.refused[0])
+
+
+async def test_a_partition_that_a_newer_version_has_emitted_is_refused_alone(partitions):
+    newer = Mark({}, 0, 0, {}, format=formats.NEWEST + 1)
+    assert await claim_and_open(partitions, 0, FakeLog(), newer, False, NOW) is None
+    assert "What runway.metrics has of this partition has format 2" in str(partitions.refused[0])
+    assert await claim_and_open(partitions, 1, FakeLog(), mark(), False, NOW)
+    partitions.forget_refused({0, 1})
+    assert 0 in partitions.refused
+    partitions.forget_refused({1})
+    assert not partitions.refused, "another worker has it now"
+
+
+async def test_a_newer_checkpoint_is_passed_over_for_an_older_one_that_is_read(partitions, tmp_path, monkeypatch):
+    lake = FolderLake(tmp_path / "lake")
+    partitions.checkpoints = Checkpoints(lake, "c")
+    monkeypatch.setattr(formats, "NEWEST", formats.WRITTEN + 1)
+    for at, written_in in ((10, formats.WRITTEN), (20, formats.NEWEST)):
+        store = PartitionStore.open(tmp_path / "other" / str(at), Memory(8 << 20, 16 << 20))
+        state = PartitionState(written_in, "c", 1, {PREDICTIONS: at, OUTCOMES: 0})
+        store.write(Changes([], [], [], [], state.encode()))
+        partitions.checkpoints.upload(0, store, 0)
+        store.close()
+    monkeypatch.undo()
+    assert await claim_and_open(partitions, 0, FakeLog(), mark(predictions=5, outcomes=0), False, NOW)
+    assert partitions.positions(0)[PREDICTIONS] == 10
 
 
 async def test_nothing_is_emitted_before_the_mark_is_reached(partitions):

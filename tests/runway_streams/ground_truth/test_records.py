@@ -70,5 +70,5 @@ def test_full_records_keep_families_and_sketches():
 
 def test_a_later_format_is_refused_with_a_remedy():
     later = b"\x95\x63" + pack_slim(slim.empty(12))[2:]
-    with pytest.raises(RunwayError, match=r"format 99.*upgrade the readers"):
+    with pytest.raises(RunwayError, match=r"format 99.*upgrade this process"):
         unpack_slim(later)

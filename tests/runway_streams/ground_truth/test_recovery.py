@@ -3,8 +3,9 @@
 import pytest
 
 from runway_streams.errors import Refused
+from runway_streams.formats import NEWEST
 from runway_streams.ground_truth.partition import OUTCOMES, PREDICTIONS
-from runway_streams.ground_truth.partition_state import FORMAT, PartitionState
+from runway_streams.ground_truth.partition_state import PartitionState
 from runway_streams.ground_truth.recovery import (
     MAX_INCOMPLETE,
     Checkpoint,
@@ -33,7 +34,7 @@ def plan(state=None, mark=None, log=LOG, cluster_id="c", partitions=4, mark_offs
     return plan_recovery(state, mark, log, cluster_id, partitions, mark_offsets, checkpoints)
 
 
-def checkpoint(predictions=150, outcomes=15, cluster_id="c", partitions=4, state_format=FORMAT):
+def checkpoint(predictions=150, outcomes=15, cluster_id="c", partitions=4, state_format=NEWEST):
     offsets = {PREDICTIONS: predictions, OUTCOMES: outcomes}
     return Checkpoint(f"at-{predictions}", offsets, cluster_id, partitions, state_format)
 
@@ -97,7 +98,7 @@ REACHED = {PREDICTIONS: 180, OUTCOMES: 18}
         # and is of this log
         (None, [checkpoint(160, cluster_id="d"), checkpoint(120)], "at-120"),
         (None, [checkpoint(160, partitions=8), checkpoint(120)], "at-120"),
-        (None, [checkpoint(160, state_format=FORMAT + 1), checkpoint(120)], "at-120"),
+        (None, [checkpoint(160, state_format=NEWEST + 1), checkpoint(120)], "at-120"),
         # else the log, from a life before the first open hour
         (None, [], "log"),
         (None, [checkpoint(99), checkpoint(150, 9), checkpoint(160, cluster_id="d")], "log"),
@@ -225,7 +226,7 @@ def test_the_hours_of_a_gap_are_bounded():
         ({"state": state(), "cluster_id": "d"}, "state belongs to the Kafka cluster c, this one is d", "RUNWAY_BOOTSTRAP"),
         ({"state": state(), "partitions": 8}, "had 4 partitions and now have 8", "Stop the producers"),
         ({"state": state(predictions=201)}, "read predictions up to offset 201, but the log ends at 200", "Move the state's folder"),
-        ({"state": state(format=FORMAT + 1)}, f"format {FORMAT + 1}, this version reads {FORMAT}", "newer version"),
+        ({"state": state(format=NEWEST + 1)}, f"format {NEWEST + 1}, this version reads formats up to {NEWEST}", "newer version"),
         ({"mark": mark(cluster_id="d")}, "written from the Kafka cluster d, this one is c", "new runway.metrics topic"),
         ({"mark": mark(), "mark_offsets": {OUTCOMES: 21}}, "counts outcomes up to offset 21, but its log ends at 20", "runway topics create"),
     ],

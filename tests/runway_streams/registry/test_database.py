@@ -11,6 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from runway_streams.errors import ConfigError, DependencyDown, Refused
+from runway_streams.registry import migrate
 from runway_streams.registry.database import Database, database_url, insert_new
 from runway_streams.registry.tables import leases, metadata
 from tests.postgres import PostgresServer
@@ -39,6 +40,17 @@ async def test_tables_of_a_newer_version_are_refused(database):
     another = Database(database.engine)
     with pytest.raises(Refused, match="9999"):
         await another.prepare()
+
+
+async def test_a_newer_version_that_has_only_added_tables_leaves_us_at_work(database):
+    added = f"{migrate.newest()}.1"
+    async with database.write() as connection:
+        await connection.execute(sa.text(f"UPDATE alembic_version SET version_num = '{added}'"))
+    another = Database(database.engine)
+    async with another.write() as connection:
+        await connection.execute(leases.insert().values(duty="d", holder="a", until=1))
+    async with another.read() as connection:
+        assert (await connection.execute(sa.text("SELECT version_num FROM alembic_version"))).scalar() == added
 
 
 async def test_a_write_that_fails_leaves_nothing(database):
