@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import Protocol
 
-from agents.dead_letters import DeadLetters
+from agents.dead_letters import DeadLetters, Headers
 from runway_streams.ground_truth.partition import RawBatch
 from runway_streams.partitioner_check import PartitionerCheck
 from tables.open_partitions import OpenPartition, OpenPartitions, cut_to
@@ -21,6 +21,8 @@ class TopicBatch(Protocol):
     start: int
     raw: RawBatch
     keys: list[bytes | None]
+
+    def origin(self, offset: int) -> tuple[bytes | None, Headers]: ...
 
 
 class Flow(Protocol):
@@ -50,7 +52,7 @@ async def ground_truth(
         async with opened.lock:
             raw = await _next_part(opened, topic, batch, flow)
             if raw is not None:
-                await _apply(opened, topic, batch.topic, raw, dead_letters.send)
+                await _apply(opened, topic, batch, raw, dead_letters.send)
         await asyncio.sleep(0)
 
 
@@ -72,13 +74,13 @@ async def _next_part(opened: OpenPartition, topic: str, batch: TopicBatch, flow:
 async def _apply(
     opened: OpenPartition,
     topic: str,
-    full_name: str,
+    batch: TopicBatch,
     raw: RawBatch,
     send: Callable[..., Awaitable[None]],
 ) -> None:
     bad = opened.partition.apply(topic, raw)
     opened.note_bad(len(raw.values), len(bad))
     if bad:
-        await send(full_name, opened.number, bad)
+        await send(batch.topic, opened.number, bad, batch.origin)
     if opened.partition.uncommitted >= COMMIT_EVENTS:
         opened.partition.commit()

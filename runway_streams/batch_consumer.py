@@ -5,7 +5,8 @@ poll; its value is a `TopicBatch`, its offset the last record's. These are priva
 tests/runway_streams/test_batch_consumer.py holds one test per override.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,13 +27,19 @@ KEYS = 64
 @dataclass(slots=True)
 class TopicBatch:
     """One poll's records of a topic-partition; `start` is the position it was fetched from, `raw.next_offset` the one
-    after. `keys` are some of the records' keys, at most KEYS."""
+    after. `keys` are some of the records' keys, at most KEYS; `records` are all, as they were fetched."""
 
     topic: str
     partition: int
     start: int
     raw: RawBatch
     keys: list[bytes | None]
+    records: list[Any]
+
+    def origin(self, offset: int) -> tuple[bytes | None, Sequence[tuple[str, bytes | None]]]:
+        """The key and the headers of the record at an offset."""
+        record = self.records[bisect_left(self.raw.offsets, offset)]
+        return record.key, record.headers
 
 
 @dataclass(slots=True)
@@ -150,6 +157,7 @@ class BatchConsumer(Consumer):
                 batch.end,
             ),
             [record.key for record in records[:: len(records) // KEYS + 1]],
+            records,
         )
         last = records[-1]
         return ConsumerMessage(

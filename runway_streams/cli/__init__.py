@@ -9,6 +9,7 @@ from runway_streams.cli import (
     apply,
     checks,
     data,
+    dead_letters,
     keys,
     mlflow,
     models,
@@ -49,6 +50,7 @@ app.add_typer(policies.app, name="policies")
 app.add_typer(rules.app, name="rules")
 app.add_typer(keys.app, name="keys")
 app.add_typer(mlflow.app, name="mlflow")
+app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(data.ground_truth, name="ground-truth")
 
 

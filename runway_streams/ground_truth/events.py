@@ -55,7 +55,7 @@ class BadEvent(Struct, gc=False):
     log_time: int
     reason: str
     detail: str
-    raw: bytes
+    raw: bytes | None
 
 
 class _Unusable(Exception):
@@ -176,7 +176,7 @@ def _bad(error: Exception, raw: bytes | None, offset: int, log_time: int) -> Bad
             reason, detail = "invalid", str(error)
         case _:
             reason, detail = "not_json", str(error)
-    return BadEvent(offset, log_time, reason, detail, raw or b"")
+    return BadEvent(offset, log_time, reason, detail, raw)
 
 
 def features_of(event: PredictionEvent) -> dict[str, Any]:

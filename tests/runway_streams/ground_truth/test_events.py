@@ -120,7 +120,7 @@ EITHER = [
 @pytest.mark.parametrize(("raw", "reason"), COMMON)
 def test_what_is_no_event_is_refused(raw, reason):
     for event in (predict(raw), happen(raw)):
-        assert (event.reason, event.offset, event.log_time, event.raw) == (reason, 7, NOW, raw or b"")
+        assert (event.reason, event.offset, event.log_time, event.raw) == (reason, 7, NOW, raw)
         assert event.detail
 
 
