@@ -4,10 +4,9 @@
 import tempfile
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 
-from batch.database import connect, text, view_by_name, write
+from batch.duckdb_engine import DuckDBEngine, copy, open_duckdb
 from batch.join import GROUND_TRUTH
 from batch.lake import Lake, open_lake
 from batch.manifest import Manifest, read_current
@@ -39,17 +38,19 @@ def _export(
     start, end = times
     files = [file.path for file in manifest.ground_truth if file.times[0] < end and file.times[1] >= start]
     named = f"model = '{model.replace(chr(39), chr(39) * 2)}'"
-    with connect(memory_limit, scratch) as db:
-        view_by_name(db, "ground_truth", lake.fetch(files, scratch / "lake"), GROUND_TRUTH, scratch)
-        db.execute(f"""CREATE VIEW wanted AS SELECT * FROM ground_truth
-            WHERE {named} AND time >= {start} AND time < {end}""")
-        segments = lake.fetch(_segments(db, lake), scratch / "lake")
-        view_by_name(db, "segments", segments, PREDICTIONS, scratch)
-        db.execute(f"CREATE VIEW kept_beside AS SELECT * FROM segments WHERE {named}")
-        return write(db, text("exported_rows"), out)
+    with open_duckdb(lake, scratch, memory_limit) as engine:
+        engine.files("ground_truth", files, GROUND_TRUTH)
+        engine.view(
+            "wanted",
+            f"""SELECT * FROM ground_truth
+            WHERE {named} AND time >= {start} AND time < {end}""",
+        )
+        engine.files("segments", _segments(engine, lake), PREDICTIONS)
+        engine.view("kept_beside", f"SELECT * FROM segments WHERE {named}")
+        return copy(engine.db, engine.text("exported_rows"), out)
 
 
-def _segments(db: duckdb.DuckDBPyConnection, lake: Lake) -> list[str]:
+def _segments(engine: DuckDBEngine, lake: Lake) -> list[str]:
     """The segments that the wanted rows come from, as far as they are still kept."""
     paths = [path for path in lake.paths("archive/predictions") if first_offset(path) is not None]
     columns = {
@@ -57,7 +58,7 @@ def _segments(db: duckdb.DuckDBPyConnection, lake: Lake) -> list[str]:
         "log_partition": pa.array([int(path.split("/")[2]) for path in paths], pa.int32()),
         "first": pa.array([first_offset(path) for path in paths], pa.int64()),
     }
-    db.register("segment_path", pa.table(columns))
-    found = db.execute("""SELECT DISTINCT path FROM wanted ASOF JOIN segment_path
+    engine.load("segment_path", pa.table(columns))
+    found = engine.rows("""SELECT DISTINCT path FROM wanted ASOF JOIN segment_path
         ON wanted.log_partition = segment_path.log_partition AND wanted.log_offset >= segment_path.first""")
-    return sorted(path for (path,) in found.fetchall())
+    return sorted(path for (path,) in found)

@@ -5,18 +5,16 @@ are matched in log order, and an outcome up to 7 days away is `late` once nothin
 LIFE after the later of the two (at once in a final snapshot). Nearly all ids have one prediction and at most one outcome and are
 joined in one statement; the others are found by their hash and paired one id at a time.
 """
-# ruff: noqa: S608 - statements are made of our own names and numbers; what is foreign is quoted.
+# ruff: noqa: S608 - statements are made of our own names and numbers.
 
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
 
-import duckdb
-import numpy as np
 import pyarrow as pa
 
-from batch.database import CARRY, count, create, statement, text, view_by_name
+from batch.engine import Engine, Written
 from batch.segments import OUTCOMES, PREDICTIONS
+from batch.statements import CARRY, statement
 from runway_streams.times import LIFE
 
 TOPICS = ("predictions", "outcomes")
@@ -34,8 +32,6 @@ GROUND_TRUTH = pa.schema(
 )
 """Ground truth as snapshots hold it. `counted`: an earlier snapshot has the prediction already, without its
 outcome. `series` is of no use outside the run that wrote it."""
-IDS_AT_ONCE = 32_000_000
-"""Ids whose hashes are held in memory at a time (8 bytes each); more of them take more passes."""
 ROUNDS = 64
 """Heads of one id lie more than LIFE apart, so this many of them span two months of log in one night."""
 
@@ -43,97 +39,71 @@ Head = tuple[int, int, int]
 """Log time, partition and offset of a head."""
 
 
-def mark_duplicates(db: duckdb.DuckDBPyConnection) -> dict[str, int]:
+def mark_duplicates(db: Engine) -> dict[str, int]:
     """Makes `duplicate_TOPIC` (log_partition, log_offset): new records within LIFE of an earlier head of their id."""
-    db.execute("CREATE TABLE head (topic VARCHAR, id VARCHAR, log_partition INT, log_offset BIGINT, is_new BOOL)")
+    db.table("head", _no_rows("'' AS topic, '' AS id, 0 AS log_partition, 0::BIGINT AS log_offset, true AS is_new"))
     return {topic: _mark(db, topic) for topic in TOPICS}
 
 
-def _mark(db: duckdb.DuckDBPyConnection, topic: str) -> int:
-    db.execute(f"CREATE TABLE duplicate_{topic} (log_partition INT, log_offset BIGINT)")
-    repeated = _repeated_hashes(db, topic)
-    if not len(repeated):
+def _mark(db: Engine, topic: str) -> int:
+    duplicates = f"duplicate_{topic}"
+    db.table(duplicates, _no_rows("0 AS log_partition, 0::BIGINT AS log_offset"))
+    if not db.find_repeated_ids(topic):
         return 0
-    db.register("repeated_hash", pa.table({"hash": repeated}))
-    undecided = create(db, "record", "repeated_records", topic=topic)
+    undecided = db.table("record", db.text("repeated_records", topic=topic))
     for _ in range(ROUNDS):
         if not undecided:
             break
-        create(db, "decided", "copies")
-        db.execute(f"""INSERT INTO duplicate_{topic} SELECT log_partition, log_offset
-            FROM decided WHERE verdict = 'duplicate' AND is_new""")
-        db.execute(f"""INSERT INTO head SELECT '{topic}', id, log_partition, log_offset, is_new
-            FROM decided WHERE verdict = 'head'""")
-        undecided = count(
-            db, "CREATE OR REPLACE TABLE record AS SELECT * EXCLUDE (verdict) FROM decided WHERE verdict = 'undecided'"
-        )
-    return count(db, f"SELECT count(*) FROM duplicate_{topic}")
+        db.table("decided", db.text("copies"))
+        db.add(duplicates, "SELECT log_partition, log_offset FROM decided WHERE verdict = 'duplicate' AND is_new")
+        db.add("head", f"SELECT '{topic}', id, log_partition, log_offset, is_new FROM decided WHERE verdict = 'head'")
+        undecided = db.table("record", db.text("undecided"))
+    return db.number(f"SELECT count(*) FROM {duplicates}")
 
 
-def _repeated_hashes(db: duckdb.DuckDBPyConnection, topic: str) -> np.ndarray:
-    ids = f"(SELECT id FROM new_{topic} UNION ALL SELECT id FROM earlier_{topic})"
-    # Whole files are counted by their footers; some of these ids are left out, so this is a bound.
-    files = " + ".join(f"(SELECT count(*) FROM {view}_{topic})" for view in ("new", "recent", "carried"))
-    passes = count(db, f"SELECT {files}") // IDS_AT_ONCE + 1
-    where = [f"WHERE hash(id) % {passes} = {i}" for i in range(passes)] if passes > 1 else [""]
-    found = [_repeated(db, f"SELECT hash(id) AS h FROM {ids} {one}") for one in where]
-    return np.concatenate(found)
+def _no_rows(columns: str) -> str:
+    return f"SELECT * FROM (SELECT {columns}) AS one WHERE false"
 
 
-def _repeated(db: duckdb.DuckDBPyConnection, query: str) -> np.ndarray:
-    hashes = db.execute(query).fetchnumpy()["h"]
-    hashes.sort()
-    return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
-
-
-def find_live(db: duckdb.DuckDBPyConnection) -> None:
+def find_live(db: Engine) -> None:
     """Makes `live_TOPIC`: heads that may still find a partner; and `single_TOPIC`, those of ids that have only one."""
     for topic, flag in (("predictions", "counted"), ("outcomes", "known")):
-        duplicates = count(db, f"SELECT count(*) FROM duplicate_{topic}")
+        duplicates = db.number(f"SELECT count(*) FROM duplicate_{topic}")
         drop = f"ANTI JOIN duplicate_{topic} USING (log_partition, log_offset)" if duplicates else ""
-        db.execute(f"""CREATE VIEW live_{topic} AS SELECT *, false AS {flag} FROM new_{topic} {drop}
-            UNION ALL SELECT *, true FROM open_{topic}""")
-    several = " UNION ".join(text("ids_of_several", topic=topic) for topic in TOPICS)
-    found = count(db, f"CREATE TABLE id_of_several AS {several}")
-    skip = "ANTI JOIN id_of_several USING (id)" if found else ""
+        db.view(
+            f"live_{topic}",
+            f"""SELECT *, false AS {flag} FROM new_{topic} {drop}
+            UNION ALL SELECT *, true FROM open_{topic}""",
+        )
+    several = " UNION ".join(db.text("ids_of_several", topic=topic) for topic in TOPICS)
+    skip = "ANTI JOIN id_of_several USING (id)" if db.table("id_of_several", several) else ""
     for topic in TOPICS:
-        db.execute(f"CREATE VIEW single_{topic} AS SELECT * FROM live_{topic} {skip}")
+        db.view(f"single_{topic}", f"SELECT * FROM live_{topic} {skip}")
 
 
-def join(db: duckdb.DuckDBPyConnection, final_before: int, folder: Path) -> int:
-    """Writes ground truth below `folder` and makes the view `ground_truth` of it; returns its rows. Pairs beyond LIFE
-    are final if both lie more than LIFE before `final_before` (log time in ms)."""
-    create(db, "series", "series")
-    _enumerate_names(db)
-    folder.mkdir(parents=True)
-    rows = _write(db, "joined_by_id", final_before, folder / "all")
-    if count(db, "SELECT count(*) FROM id_of_several"):
+def join(db: Engine, final_before: int, stem: str) -> list[Written]:
+    """Writes ground truth into files of the lake whose paths begin with `stem`, and makes the view `ground_truth` of it.
+    Pairs beyond LIFE are final if both lie more than LIFE before `final_before` (log time in ms)."""
+    db.table("series", db.text("series"))
+    db.enumerate_names("series", ("model", "version"))
+    found = _write(db, "joined_by_id", final_before, stem)
+    if db.number("SELECT count(*) FROM id_of_several"):
         _pair_several(db, final_before)
-        rows += _write(db, "joined_of_several", final_before, folder / "several")
-    view_by_name(db, "ground_truth", sorted(folder.rglob("*.parquet")), GROUND_TRUTH, folder.parent)
-    return rows
+        found += _write(db, "joined_of_several", final_before, f"{stem}-several")
+    db.files("ground_truth", [one.path for one in found], GROUND_TRUTH)
+    return found
 
 
-def _enumerate_names(db: duckdb.DuckDBPyConnection) -> None:
-    """Makes enums of the names in `series`, and the enum `pair_status`. A sort moves their numbers instead of texts, and
-    a Parquet file takes them as its dictionary without hashing each row's text."""
-    for name in ("model", "version"):
-        # An enum must not be empty, a night may be.
-        db.execute(f"CREATE TYPE {name}_name AS ENUM (SELECT {name} FROM series UNION SELECT '' ORDER BY 1)")
-        db.execute(f"ALTER TABLE series ALTER {name} TYPE {name}_name")
-    db.execute("CREATE TYPE pair_status AS ENUM ('unmatched', 'early', 'joined', 'late')")
-
-
-def _write(db: duckdb.DuckDBPyConnection, joined: str, final_before: int, folder: Path) -> int:
-    query = text("ground_truth", joined=statement(joined).template, final_before=final_before)
-    if not count(db, "SELECT count(*) FROM (SELECT 1 FROM live_predictions WHERE scores IS NOT NULL LIMIT 1)"):
+def _write(db: Engine, joined: str, final_before: int, stem: str) -> list[Written]:
+    query = db.text("ground_truth", joined=statement(joined).template, final_before=final_before)
+    if not db.number("SELECT count(*) FROM (SELECT 1 FROM live_predictions WHERE scores IS NOT NULL LIMIT 1) AS one"):
         # A column of maps costs a tenth of the join, even if all of them are null.
-        query = f"SELECT * EXCLUDE (scores) FROM ({query})"
-    options = "FORMAT parquet, PER_THREAD_OUTPUT, DICTIONARY_SIZE_LIMIT 5000, COMPRESSION snappy"
-    return count(db, f"COPY ({query}) TO '{folder}' ({options})")
+        query = db.text("without_scores", query=query)
+    # Where a file holds nothing but outcomes without a prediction, its times are theirs.
+    return db.scatter(query, stem, ("time", "outcome_time"))
 
 
-def _pair_several(db: duckdb.DuckDBPyConnection, final_before: int) -> None:
+def _pair_several(db: Engine, final_before: int) -> None:
     heads = {topic: _heads_of_several(db, topic) for topic in TOPICS}
     pairs = [
         (*prediction[1:], *outcome[1:])
@@ -143,15 +113,14 @@ def _pair_several(db: duckdb.DuckDBPyConnection, final_before: int) -> None:
     columns = list(zip(*pairs, strict=True)) or [(), (), (), ()]
     names = ("log_partition", "log_offset", "outcome_partition", "outcome_offset")
     types = (pa.int32(), pa.int64(), pa.int32(), pa.int64())
-    table = pa.table({n: pa.array(c, t) for n, c, t in zip(names, columns, types, strict=True)})
-    db.register("pair_of_several", table)
+    db.load("pair_of_several", pa.table({n: pa.array(c, t) for n, c, t in zip(names, columns, types, strict=True)}))
 
 
-def _heads_of_several(db: duckdb.DuckDBPyConnection, topic: str) -> dict[str, list[Head]]:
+def _heads_of_several(db: Engine, topic: str) -> dict[str, list[Head]]:
     heads: dict[str, list[Head]] = defaultdict(list)
     query = f"SELECT id, log_time, log_partition, log_offset FROM live_{topic} SEMI JOIN id_of_several USING (id)"
-    for id, *head in db.execute(query).fetchall():
-        heads[id].append(tuple(head))
+    for id, log_time, partition, offset in db.rows(query):
+        heads[id].append((log_time, partition, offset))
     return heads
 
 

@@ -8,7 +8,7 @@
 
 Nothing is changed in place: files are written first, the manifest last, so a batch that is killed has done nothing.
 """
-# ruff: noqa: S608 - statements are made of our own names and numbers; what is foreign is quoted.
+# ruff: noqa: S608 - statements are made of our own names and numbers.
 
 import logging
 import shutil
@@ -19,13 +19,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import msgspec
 import pyarrow as pa
 from msgspec import Struct
 
 from batch.cutoff import Cutoff, newest_cutoff, request_flush
-from batch.database import CARRY, connect, count, text, view_by_name, view_of, write
+from batch.duckdb_engine import open_duckdb
+from batch.engine import Engine, OpenEngine
 from batch.garbage import collect_garbage
 from batch.join import OUTCOME_COLUMNS, PREDICTION_COLUMNS, TOPICS, find_live, join, mark_duplicates
 from batch.lake import Lake, open_lake
@@ -34,6 +34,7 @@ from batch.manifest import Manifest, ModelSeen, OpenFiles, Reach, ViewFile, publ
 from batch.reconcile import SpeedReader, reconcile
 from batch.schedule import RETRY_S, due, until_next
 from batch.segments import OUTCOMES, PREDICTIONS, SCHEMAS, Segment, segments_after
+from batch.statements import CARRY
 from batch.view_files import RETENTION_DAYS, compact, make_tables, write_tables
 from runway_streams import formats
 from runway_streams.config import Config
@@ -154,7 +155,7 @@ def make_snapshot(
     created_at: int,
     speed: SpeedReader | None = None,
     *,
-    threads: int | None = None,
+    engine: OpenEngine = open_duckdb,
     written_in: int | None = None,
     before_publishing: Callable[[], None] = lambda: None,
 ) -> BatchReport:
@@ -162,22 +163,24 @@ def make_snapshot(
     started = time.perf_counter()
     parent = parent_of(lake, at)
     manifest = _manifest(at, parent, created_at, written_in)
-    with _folder(scratch) as folder, _database(memory_limit, folder, threads) as db:
+    with _folder(scratch) as folder, engine(lake, folder, memory_limit) as db:
         segments = _new_segments(lake, at, parent, folder)
-        read_log(db, lake, parent, segments, folder)
+        read_log(db, parent, segments)
         duplicates = mark_duplicates(db)
         find_live(db)
-        join(db, FOREVER if at.final else at.hour * HOUR, folder / "joined")
+        ground_truth = join(db, FOREVER if at.final else at.hour * HOUR, _ground_truth_stem(manifest))
         make_tables(db)
         manifest.covered = _covered(parent, segments, at)
         manifest.history = _history(parent, manifest)
         manifest.counts = _counts(db, segments, duplicates)
         manifest.models = _models(db, parent)
         manifest.recent = [s for s in (*_recent(parent), *segments) if s.log_hour >= at.hour - RECENT_HOURS]
-        manifest.open = _still_open(parent, at) + write_open(db, lake, manifest, folder)
-        manifest.ground_truth = _kept(parent, at) + write_ground_truth(db, lake, manifest, folder)
-        files = write_tables(db, lake, manifest.name, folder)
-        manifest.files = compact(db, lake, [*(parent.files if parent else ()), *files], at.hour, manifest.name, folder)
+        manifest.open = _still_open(parent, at) + write_open(db, manifest)
+        manifest.ground_truth = _kept(parent, at) + [
+            ViewFile("ground_truth", one.path, one.rows, one.times) for one in ground_truth
+        ]
+        files = write_tables(db, manifest.name)
+        manifest.files = compact(db, [*(parent.files if parent else ()), *files], at.hour, manifest.name)
         if speed is not None:
             manifest.reconciliation = reconcile(lake, manifest, parent, speed, folder)
     before_publishing()
@@ -203,65 +206,61 @@ def parent_of(lake: Lake, at: Cutoff) -> Manifest | None:
     return read(lake, f"view/manifests/{current.parent}.json") if current.parent else None
 
 
-def read_log(
-    db: duckdb.DuckDBPyConnection, lake: Lake, parent: Manifest | None, segments: Sequence[Segment], folder: Path
-) -> None:
+def read_log(db: Engine, parent: Manifest | None, segments: Sequence[Segment]) -> None:
     """Makes `new_TOPIC`, `open_TOPIC` and `earlier_TOPIC`: the records of new segments, those that wait, and those
     that new ones may be copies of."""
-    recent = _recent(parent)
     cutoff = parent.cutoff if parent else 0
     first_recent = (cutoff - RECENT_HOURS) * HOUR
     horizon = cutoff * HOUR - LIFE - CARRY
     for kind, schema in _OPEN_SCHEMAS.items():
         carried = [files.files[kind] for files in (parent.open if parent else ()) if kind in files.files]
-        view_of(db, f"carried_{kind}", lake.fetch(carried, folder / "lake"), schema, folder)
-    db.execute("CREATE VIEW earlier_dropped_segment AS FROM carried_dropped_segments")
+        db.files(f"carried_{kind}", carried, schema)
+    db.view("earlier_dropped_segment", "SELECT * FROM carried_dropped_segments")
     for topic in TOPICS:
-        _view_of_segments(db, lake, f"segments_of_{topic}", segments, topic, folder)
-        _view_of_segments(db, lake, f"recent_{topic}", recent, topic, folder)
+        for name, source in (("segments_of", segments), ("recent", _recent(parent))):
+            db.files(f"{name}_{topic}", [segment.path for segment in source if segment.topic == topic], SCHEMAS[topic])
         columns = ", ".join(_OPEN_SCHEMAS[topic].names)
-        db.execute(f"CREATE VIEW new_{topic} AS SELECT {columns} FROM segments_of_{topic}")
-        db.execute(f"""CREATE VIEW open_{topic} AS SELECT {columns} FROM carried_{topic}
-            ANTI JOIN (SELECT * FROM carried_closed WHERE topic = '{topic}') USING (log_partition, log_offset)
-            WHERE log_time >= {horizon}""")
-        db.execute(f"""CREATE VIEW earlier_{topic} AS
-            SELECT id, log_time, log_partition, log_offset FROM recent_{topic}
-            ANTI JOIN (SELECT * FROM carried_duplicates WHERE topic = '{topic}') USING (log_partition, log_offset)
-            UNION ALL SELECT id, log_time, log_partition, log_offset FROM open_{topic} WHERE log_time < {first_recent}""")
+        db.view(f"new_{topic}", f"SELECT {columns} FROM segments_of_{topic}")
+        db.view(
+            f"open_{topic}",
+            f"""SELECT {columns} FROM carried_{topic}
+            ANTI JOIN (SELECT * FROM carried_closed WHERE topic = '{topic}') AS closed USING (log_partition, log_offset)
+            WHERE log_time >= {horizon}""",
+        )
+        db.view(
+            f"earlier_{topic}",
+            f"""SELECT id, log_time, log_partition, log_offset FROM recent_{topic}
+            ANTI JOIN (SELECT * FROM carried_duplicates WHERE topic = '{topic}') AS copy USING (log_partition, log_offset)
+            UNION ALL SELECT id, log_time, log_partition, log_offset FROM open_{topic} WHERE log_time < {first_recent}""",
+        )
 
 
-def write_open(db: duckdb.DuckDBPyConnection, lake: Lake, manifest: Manifest, folder: Path) -> list[OpenFiles]:
-    """Puts what this snapshot leaves open."""
+def write_open(db: Engine, manifest: Manifest) -> list[OpenFiles]:
+    """Puts what this snapshot leaves open. A kind with several files is named once for each."""
     duplicates = " UNION ALL ".join(
         f"SELECT '{topic}' AS topic, log_partition, log_offset FROM duplicate_{topic}" for topic in TOPICS
     )
     queries = {
-        "predictions": text("open_predictions", columns=", ".join(PREDICTION_COLUMNS)),
-        "outcomes": text("open_outcomes"),
-        "closed": text("closed"),
+        "predictions": db.text("open_predictions", columns=", ".join(PREDICTION_COLUMNS)),
+        "outcomes": db.text("open_outcomes"),
+        "closed": db.text("closed"),
         "duplicates": duplicates,
-        "dropped_segments": "FROM dropped_segment EXCEPT FROM earlier_dropped_segment",
+        "dropped_segments": "SELECT * FROM dropped_segment EXCEPT SELECT * FROM earlier_dropped_segment",
     }
-    found = {}
-    for kind, query in queries.items():
-        target = folder / "open" / f"{kind}.parquet"
-        if write(db, query, target, "snappy"):
-            found[kind] = f"open/{manifest.name}-{kind}.parquet"
-            lake.put_file(found[kind], target)
-    return [OpenFiles(manifest.cutoff, found)] if found else []
+    stems = {kind: f"open/{manifest.name}-{kind}" for kind in queries}
+    written = db.write({stem: queries[kind] for kind, stem in stems.items()})
+    files = {kind: [one.path for one in written[stem]] for kind, stem in stems.items()}
+    most = max(map(len, files.values()))
+    return [
+        OpenFiles(manifest.cutoff, {kind: paths[i] for kind, paths in files.items() if i < len(paths)})
+        for i in range(most)
+    ]  # fmt: skip
 
 
-def write_ground_truth(db: duckdb.DuckDBPyConnection, lake: Lake, manifest: Manifest, folder: Path) -> list[ViewFile]:
-    """Puts the ground truth, as the join has written it, under the date (UTC) of the snapshot's last log hour."""
+def _ground_truth_stem(manifest: Manifest) -> str:
+    """Ground truth lies under the date (UTC) of the snapshot's last log hour."""
     date = format_time((manifest.cutoff - (0 if manifest.final else 1)) * HOUR)[:10]
-    found = []
-    for i, file in enumerate(sorted((folder / "joined").rglob("*.parquet"))):
-        rows, first, last = db.execute(f"SELECT count(*), min(time), max(time) FROM read_parquet('{file}')").fetchone()  # type: ignore[misc]
-        if rows and first is not None:
-            path = f"ground_truth/date={date}/{manifest.name}-{i}.parquet"
-            lake.put_file(path, file)
-            found.append(ViewFile("ground_truth", path, rows, (first, last)))
-    return found
+    return f"ground_truth/date={date}/{manifest.name}"
 
 
 def _manifest(at: Cutoff, parent: Manifest | None, created_at: int, written_in: int | None) -> Manifest:
@@ -283,13 +282,6 @@ def _new_segments(lake: Lake, at: Cutoff, parent: Manifest | None, folder: Path)
     return [segment for segment in found if at.includes(segment)]
 
 
-def _view_of_segments(
-    db: duckdb.DuckDBPyConnection, lake: Lake, name: str, segments: Sequence[Segment], topic: str, folder: Path
-) -> None:
-    files = lake.fetch([segment.path for segment in segments if segment.topic == topic], folder / "lake")
-    view_by_name(db, name, files, SCHEMAS[topic], folder)
-
-
 def _recent(parent: Manifest | None) -> list[Segment]:
     return parent.recent if parent else []
 
@@ -309,21 +301,22 @@ def _history(parent: Manifest | None, manifest: Manifest) -> list[Reach]:
     return [*earlier[-MOST_REACHES:], Reach(manifest.cutoff, manifest.covered)]
 
 
-def _counts(db: duckdb.DuckDBPyConnection, segments: Sequence[Segment], duplicates: dict[str, int]) -> dict[str, int]:
-    total = "SELECT coalesce(sum({0}), 0)::BIGINT FROM hourly WHERE part = 0"
-    counts = {name: count(db, total.format(name)) for name in ("joined", "late", "early")}
+def _counts(db: Engine, segments: Sequence[Segment], duplicates: dict[str, int]) -> dict[str, int]:
+    names = ("joined", "late", "early")
+    totals = ", ".join(f"coalesce(sum({name}), 0)::BIGINT" for name in names)
+    (found,) = db.rows(f"SELECT {totals} FROM hourly WHERE part = 0")
+    counts = dict(zip(names, found, strict=True))
     for topic in TOPICS:
         counts[topic] = sum(segment.rows for segment in segments if segment.topic == topic)
     return counts | {"duplicates": sum(duplicates.values())}
 
 
-def _models(db: duckdb.DuckDBPyConnection, parent: Manifest | None) -> list[ModelSeen]:
+def _models(db: Engine, parent: Manifest | None) -> list[ModelSeen]:
     seen = {model.model: model for model in (parent.models if parent else ())}
-    for model, task, versions, first, last in db.execute(text("models_seen")).fetchall():
+    for model, version, task, first, last in db.rows(db.text("models_seen")):
         old = seen.get(model) or ModelSeen(model, None, [], first, last)
-        seen[model] = ModelSeen(
-            model, task or old.task, sorted({*old.versions, *versions}), min(first, old.first), max(last, old.last)
-        )
+        versions = sorted({*old.versions, version})
+        seen[model] = ModelSeen(model, task or old.task, versions, min(first, old.first), max(last, old.last))
     if len(seen) > MOST_MODELS:
         log.error("The archive has seen %d models; the view lists the %d seen last.", len(seen), MOST_MODELS)
     newest = sorted(seen.values(), key=lambda model: model.last)[-MOST_MODELS:]
@@ -362,12 +355,3 @@ def _folder(scratch: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _database(memory_limit: str, folder: Path, threads: int | None) -> Iterator[duckdb.DuckDBPyConnection]:
-    db = connect(memory_limit, folder, threads)
-    try:
-        yield db
-    finally:
-        db.close()

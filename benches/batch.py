@@ -24,7 +24,7 @@ import pyarrow as pa
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from batch.cutoff import Cutoff
-from batch.database import connect, view_by_name
+from batch.duckdb_engine import open_duckdb
 from batch.join import OUTCOME_COLUMNS, PREDICTION_COLUMNS
 from batch.lake import FolderLake
 from batch.nightly import make_snapshot
@@ -97,15 +97,14 @@ def measure(options: argparse.Namespace, home: Path) -> dict:
 def ceiling(lake: FolderLake, memory: str, scratch: Path) -> tuple[int, float, float]:
     """Rows, seconds and CPU seconds of DuckDB reading the week's columns and joining them by id, and nothing else."""
     week = [segment for segment in segments_after(lake, {}, scratch) if segment.log_hour < FIRST_HOUR + WEEK]
-    files = {t: lake.fetch([one.path for one in week if one.topic == t], scratch) for t in ("predictions", "outcomes")}
     columns = {"predictions": PREDICTION_COLUMNS, "outcomes": OUTCOME_COLUMNS}
     read = ", ".join(f"any_value({topic}.{name})" for topic, names in columns.items() for name in names)
     cpu = psutil.Process().cpu_times
-    with connect(memory, scratch) as db:
-        for topic, paths in files.items():
-            view_by_name(db, topic, paths, SCHEMAS[topic], scratch)
+    with open_duckdb(lake, scratch, memory) as engine:
+        for topic in columns:
+            engine.files(topic, [one.path for one in week if one.topic == topic], SCHEMAS[topic])
         before, started = cpu(), time.perf_counter()
-        db.execute(f"SELECT {read} FROM predictions JOIN outcomes USING (id)").fetchall()
+        engine.rows(f"SELECT {read} FROM predictions JOIN outcomes USING (id)")
         seconds, after = time.perf_counter() - started, cpu()
     return sum(one.rows for one in week), seconds, after.user + after.system - before.user - before.system
 

@@ -1,3 +1,3 @@
 -- The labels that each text of labels declares.
-SELECT labels, unnest(from_json(labels, '["VARCHAR"]')) AS class
+SELECT labels, $UNNEST(from_json(labels, $TEXTS)) AS class
 FROM (SELECT DISTINCT labels FROM ground_truth WHERE labels IS NOT NULL)

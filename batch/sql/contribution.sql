@@ -2,8 +2,8 @@
 -- `bin` counts five minutes from the epoch, downwards before it.
 SELECT
     series, segments, labels, task, label, score, scores, outcome_label, log_time,
-    ($floor_bin // $BIN)::INT AS bin,
-    (log_time // $HOUR)::INT AS log_hour,
+    ($floor_bin $DIV $BIN)::INT AS bin,
+    (log_time $DIV $HOUR)::INT AS log_hour,
     NOT counted AS is_new,
     status = 'joined' AS is_joined,
     status = 'late' AS is_late,
@@ -14,7 +14,7 @@ SELECT
     CASE WHEN task IS NULL OR task = 'binary' THEN CASE WHEN outcome_label = positive THEN score ELSE 1 - score END
          WHEN task = 'multiclass' AND cardinality(scores) > 0 THEN coalesce(scores[outcome_label], 0)
     END AS truth,
-    CASE WHEN task = 'multiclass' THEN list_sum(list_transform(map_values(scores), lambda s: s * s)) - 2 * truth + 1
+    CASE WHEN task = 'multiclass' THEN $SUM_OF_SQUARES - 2 * truth + 1
          ELSE (1 - truth) * (1 - truth)
     END AS brier,
     CASE WHEN truth IS NOT NULL THEN -ln(greatest($CLIP, least(1 - $CLIP, truth))) END AS log_loss,

@@ -1,5 +1,5 @@
 -- Undeclared segment values beyond the bound of a model and log hour: the most frequent ones are kept.
-SELECT model::VARCHAR AS model, log_hour, key, value
+SELECT model::STRING AS model, log_hour, key, value
 FROM (
     SELECT model, log_hour, key, value, count(*) AS predictions
     FROM contribution JOIN segment_of_text USING (segments) JOIN series USING (series)

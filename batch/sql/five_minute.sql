@@ -30,6 +30,6 @@ SELECT series, part, bin, log_hour, predictions, joined, late, early,
     late_scored, late_log_loss, late_brier, $late_error_columns,
     part = 0 AND partial.series IS NOT NULL AS partial
 FROM counted
-LEFT JOIN (FROM erring WHERE NOT is_late) AS joined_errors USING (series, part, bin, log_hour)
-LEFT JOIN (FROM erring WHERE is_late) AS late_errors USING (series, part, bin, log_hour)
+LEFT JOIN (SELECT * FROM erring WHERE NOT is_late) AS joined_errors USING (series, part, bin, log_hour)
+LEFT JOIN (SELECT * FROM erring WHERE is_late) AS late_errors USING (series, part, bin, log_hour)
 LEFT JOIN (SELECT series, log_hour FROM dropped_part WHERE part = 0) AS partial USING (series, log_hour)

@@ -36,9 +36,10 @@ FROM (
 )
 UNION ALL
 SELECT series, part, hour, log_hour, 'calibration', 3 * tenth + i,
-    [joined, joined_scores, joined_right][i + 1] AS of_joined, [late, late_scores, late_right][i + 1] AS of_late
+    CASE i WHEN 0 THEN joined WHEN 1 THEN joined_scores ELSE joined_right END,
+    CASE i WHEN 0 THEN late WHEN 1 THEN late_scores ELSE late_right END
 FROM calibrated, (VALUES (0), (1), (2)) AS third(i)
-WHERE of_joined > 0 OR of_late > 0
+WHERE CASE i WHEN 0 THEN joined + late WHEN 1 THEN joined_scores + late_scores ELSE joined_right + late_right END > 0
 UNION ALL
 SELECT series, part, hour, log_hour, 'class:' || class,
     (least(floor(coalesce(scores[class], 0) * $CLASS_BINS), $CLASS_BINS - 1) + if(outcome_label = class, $CLASS_BINS, 0))::INT,

@@ -1,6 +1,6 @@
 -- All live predictions and outcomes of ids with at most one of each.
 (
-    SELECT one.* EXCLUDE (id) REPLACE (series.model AS model, series.version AS version), id AS prediction_id, series
+    SELECT one.* $EXCLUDE (id, model, version), series.model, series.version, id AS prediction_id, series
     FROM single_predictions AS one JOIN series ON series.model = one.model AND series.version = one.version
 ) AS prediction
 FULL JOIN (

@@ -1,7 +1,7 @@
 -- The same of ids with several heads, whose pairs were found one id at a time.
 (
-    SELECT one.* EXCLUDE (id) REPLACE (series.model AS model, series.version AS version), id AS prediction_id, series
-    FROM (FROM live_predictions SEMI JOIN id_of_several USING (id)) AS one
+    SELECT one.* $EXCLUDE (id, model, version), series.model, series.version, id AS prediction_id, series
+    FROM (SELECT * FROM live_predictions SEMI JOIN id_of_several USING (id)) AS one
     JOIN series ON series.model = one.model AND series.version = one.version
 ) AS prediction
 LEFT JOIN pair_of_several USING (log_partition, log_offset)

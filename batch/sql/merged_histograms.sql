@@ -1,4 +1,4 @@
 -- Histogram cells of several files merged.
-SELECT * REPLACE (sum(joined) AS joined, sum(late) AS late)
-FROM (SELECT * REPLACE ($floor AS bin) FROM $source)
+SELECT $key, family, cell, sum(joined) AS joined, sum(late) AS late
+FROM $source
 GROUP BY ALL

@@ -1,13 +1,15 @@
--- The models of the new predictions, their versions, and the first and the last event time, to five minutes.
-SELECT model, task, versions, first, last
+-- The series of the new predictions: their task, and the first and the last event time, to five minutes. Of a model's
+-- series the one seen last comes last.
+SELECT model::STRING, version::STRING, task, first, last
 FROM (
-    SELECT model, list_sort(list(DISTINCT version)) AS versions, min(bin)::BIGINT * $BIN AS first, max(bin)::BIGINT * $BIN AS last
-    FROM five_minute JOIN series USING (series) WHERE part = 0 AND predictions > 0
-    GROUP BY model
+    SELECT series, min(bin)::BIGINT * $BIN AS first, max(bin)::BIGINT * $BIN AS last
+    FROM five_minute WHERE part = 0 AND predictions > 0
+    GROUP BY series
 )
 JOIN (
-    SELECT model, arg_max(task, log_time) AS task
-    FROM (SELECT series, max_by(coalesce(task, ''), log_time) AS task, max(log_time) AS log_time FROM contribution WHERE is_new GROUP BY series)
-    JOIN series USING (series) GROUP BY model
-) USING (model)
-ORDER BY model
+    SELECT series, max_by(coalesce(task, ''), log_time) AS task, max(log_time) AS seen
+    FROM contribution WHERE is_new
+    GROUP BY series
+) USING (series)
+JOIN series USING (series)
+ORDER BY model, seen, version

@@ -5,4 +5,4 @@ FROM (
     UNION ALL
     SELECT id, log_time, log_partition, log_offset, false FROM earlier_$topic
 )
-WHERE hash(id) IN (SELECT hash FROM repeated_hash)
+WHERE $IS_REPEATED

@@ -1,11 +1,13 @@
 """Logs for the batch's tests: records as the oracle knows them, archived as the archive agent does it."""
 
 import dataclasses
+from functools import partial
 from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 
 from batch.cutoff import Cutoff
+from batch.duckdb_engine import open_duckdb
 from batch.manifest import read_current
 from batch.nightly import make_snapshot
 from batch.segments import SegmentWriter
@@ -18,6 +20,7 @@ from runway_streams.times import HOUR
 T0 = 490_000 * HOUR
 """Where the logs begin."""
 PARTITIONS = 2
+ONE_THREAD = partial(open_duckdb, threads=1)
 
 
 def prediction_event(p, offset):
@@ -58,10 +61,10 @@ def archive(lake, predictions, outcomes, until, final=False):
                 writer.flush_open("final")
 
 
-def snapshot(lake, scratch, hour, final=False, **options):
+def snapshot(lake, scratch, hour, final=False, engine=ONE_THREAD, **options):
     """Makes one snapshot; returns its manifest."""
     at = Cutoff(hour, hour * HOUR, final)
-    make_snapshot(lake, at, scratch, "500MB", 0, threads=1, **options)
+    make_snapshot(lake, at, scratch, "500MB", 0, engine=engine, **options)
     return read_current(lake)
 
 

@@ -1,0 +1,2 @@
+-- What the next round over the repeated records has to decide.
+SELECT * $EXCLUDE (verdict) FROM decided WHERE verdict = 'undecided'
