@@ -16,6 +16,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, T
 from faust.types import TP, ConsumerMessage
 
 from runway_streams.ground_truth.partition import RawBatch
+from runway_streams.lenient_records import read_any_headers
 
 FETCH_WAIT_MS = 200
 """How long a broker may wait to fill a fetch. aiokafka has one fetch a broker under way, so idle partitions would hold up
@@ -53,6 +54,7 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
     """Fetches with positions, so that a batch that was dropped on the way is noticed."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
+        read_any_headers()
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
