@@ -5,10 +5,10 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-import msgspec
 from aiokafka import AIOKafkaProducer
 
 from runway_streams.config import Config, kafka_client_options
+from runway_streams.ground_truth.model_settings_store import read_changes
 from runway_streams.topic_reader import kafka_errors, open_topic
 from schemas.model_settings import ModelSettings
 
@@ -20,7 +20,6 @@ STOP_LIMIT_S = 3.0
 _ending: set[asyncio.Task] = set()
 """The loop alone would forget them."""
 _log = logging.getLogger(__name__)
-_decode = msgspec.json.Decoder(list[ModelSettings]).decode
 
 
 class ModelsTopic:
@@ -31,12 +30,11 @@ class ModelsTopic:
         self._topic, self._producer = config.topic("models"), producer
 
     def changes(self, model_id: str) -> list[ModelSettings]:
-        """The published changes of a model, newest last; none where the record cannot be read."""
-        try:
-            return _decode(self.records.get(model_id, b"[]"))
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            _log.error("%s: the record of %s cannot be read and is replaced: %s", self._topic, model_id, error)
-            return []
+        """The published changes of a model, newest last, without those that cannot be read."""
+        changes, problems = read_changes(self.records.get(model_id, b"[]"))
+        for problem in problems:
+            _log.error("%s: of %s is left out, and gone with the next change: %s", self._topic, model_id, problem)
+        return changes
 
     async def write(self, records: Mapping[str, bytes]) -> None:
         """Writes all records or none. After an error nobody knows which: the topic must be opened again, which settles it."""

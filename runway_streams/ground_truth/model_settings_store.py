@@ -28,7 +28,8 @@ MAX_RECORD_BYTES = 1_000_000
 
 Clock = Callable[[], int]
 _log = logging.getLogger(__name__)
-_decode = msgspec.json.Decoder(list[ModelSettings]).decode
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_one = msgspec.json.Decoder(ModelSettings).decode
 
 
 def wall_clock() -> int:
@@ -140,8 +141,28 @@ class SettingsReader(Background):
 
 
 def _changes_of(record: ConsumerRecord, unreadable: Callable[[str], None]) -> list[ModelSettings]:
+    changes, problems = read_changes(record.value or b"[]")
+    for problem in problems:
+        unreadable(f"{record.topic}, offset {record.offset}: {problem}")
+    return changes
+
+
+def read_changes(value: bytes) -> tuple[list[ModelSettings], list[str]]:
+    """The changes in a record of `runway.models`, oldest first, and what cannot be read: one that cannot hides no other.
+
+    >>> changes, problems = read_changes(b'[{"model_id":"m","join_window":"PT5M"},{"model_id":7}]')
+    >>> [change.model_id for change in changes], problems
+    (['m'], ['change 2: Expected `str`, got `int` - at `$.model_id`'])
+    """
     try:
-        return _decode(record.value or b"[]")
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        unreadable(f"{record.topic}, offset {record.offset}: {error}")
-        return []
+        raws = _decode_list(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return [], [str(error)]
+    changes: list[ModelSettings] = []
+    problems: list[str] = []
+    for number, raw in enumerate(raws, 1):
+        try:
+            changes.append(_decode_one(raw))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            problems.append(f"change {number}: {error}")
+    return changes, problems
