@@ -1,0 +1,1 @@
+"""What several benches need: events and their right answer, a measured process, a picture."""
