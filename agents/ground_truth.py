@@ -50,6 +50,8 @@ async def ground_truth(
         topic = short_name(batch.topic)
         check.add(topic, batch.keys, batch.partition)
         async with opened.lock:
+            if not opened.whole:
+                continue  # the worker is ending
             raw = await _next_part(opened, topic, batch, flow)
             if raw is not None:
                 await _apply(opened, topic, batch, raw, dead_letters.send)
@@ -78,9 +80,10 @@ async def _apply(
     raw: RawBatch,
     send: Callable[..., Awaitable[None]],
 ) -> None:
-    bad = opened.partition.apply(topic, raw)
-    opened.note_bad(len(raw.values), len(bad))
-    if bad:
-        await send(batch.topic, opened.number, bad, batch.origin)
-    if opened.partition.uncommitted >= COMMIT_EVENTS:
-        opened.partition.commit()
+    with opened.changing():
+        bad = opened.partition.apply(topic, raw)
+        opened.note_bad(len(raw.values), len(bad))
+        if bad:
+            await send(batch.topic, opened.number, bad, batch.origin)
+        if opened.partition.uncommitted >= COMMIT_EVENTS:
+            opened.partition.commit()

@@ -3,8 +3,10 @@
 The producer's transactional id belongs to the partition: who begins to own it fences whoever owned it before.
 """
 
+import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
@@ -17,6 +19,8 @@ BATCH_BYTES = 900 * 1024
 TRANSACTION_RECORDS = 20_000
 """Records of one transaction; after a restart everything open is sent, in several of them, the mark in the last."""
 TIMEOUT_MS = 30_000
+ENDS_WITHIN_S = 5.0
+"""How long an emission under way may take to end once the partition is no longer ours; then it is given up."""
 _log = logging.getLogger(__name__)
 
 
@@ -36,19 +40,51 @@ class MetricsEmitter:
             max_request_size=1 << 20,
             compression_type="lz4",
         )
+        self._work: asyncio.Future[None] | None = None
+        self._stopping = False
 
     async def start(self) -> None:
-        """Begins to own the partition: `init_transactions` fences the former owner."""
-        await self._producer.start()
+        """Begins to own the partition: `init_transactions` fences the former owner. Raises TimeoutError where it is stopped
+        meanwhile."""
+        await self._unless_stopped(self._producer.start())
 
     async def stop(self) -> None:
-        """Ends."""
-        await self._producer.stop()
+        """Ends, within a quarter of a minute: an emission that does not end is given up, nobody reads anything of it."""
+        # A producer that is stopped under a transaction leaves whoever waits for its end waiting for ever.
+        self._stopping = True
+        work = self._work
+        if work is not None and not work.done():
+            await asyncio.wait([work], timeout=ENDS_WITHIN_S)
+        # A first cancellation aborts the transaction, a second gives up on that, too.
+        for _ in range(2):
+            if work is not None and not work.done():
+                work.cancel()
+                await asyncio.wait([work], timeout=1.0)
+        try:
+            async with asyncio.timeout(ENDS_WITHIN_S):
+                await self._producer.stop()
+        except TimeoutError:
+            _log.warning("Partition %d: the producer of runway.metrics did not end; it is left behind.", self.number)
+            await self._producer.client.close()
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        """Does what `stop` may give up, and then raises TimeoutError."""
+        if self._stopping:
+            work.close()
+            raise TimeoutError(f"The writer of partition {self.number} was stopped.")
+        self._work = asyncio.ensure_future(work)
+        try:
+            await self._work
+        except asyncio.CancelledError:
+            if self._stopping:
+                raise TimeoutError(f"The writer of partition {self.number} was stopped.") from None
+            raise
 
     async def emit(self, partition: Partition, hourly: bool) -> int:
         """Sends what the last commits changed, with `hourly` the full records too, and closes the hours whose time has come.
 
-        On an error everything is kept for the next time. Returns the number of records.
+        On an error everything is kept for the next time; it is TimeoutError where the writer was stopped meanwhile. Returns
+        the number of records.
         """
         closes = partition.closable()
         hourly = hourly or closes > partition.state.closed_before
@@ -58,7 +94,7 @@ class MetricsEmitter:
             full, partition.hourly_outbox = partition.hourly_outbox, {}
         mark = pack_mark(partition.mark(self._names))
         try:
-            await self._send([*slim.items(), *full.items()], mark)
+            await self._unless_stopped(self._send([*slim.items(), *full.items()], mark))
         except BaseException:
             partition.outbox = slim | partition.outbox
             partition.hourly_outbox = full | partition.hourly_outbox

@@ -5,6 +5,7 @@ poll; its value is a `TopicBatch`, its offset the last record's. These are priva
 tests/runway_streams/test_batch_consumer.py holds one test per override.
 """
 
+import asyncio
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from runway_streams.lenient_records import read_any_headers
 FETCH_WAIT_MS = 200
 """How long a broker may wait to fill a fetch. aiokafka has one fetch a broker under way, so idle partitions would hold up
 busy ones for Faust's 1,500 ms."""
+CRASH_CHECK_S = 0.1
 KEYS = 64
 """Keys of a batch that are kept for the partitioner check."""
 
@@ -179,6 +181,22 @@ class BatchConsumer(Consumer):
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Gaps between the last records of batches mean nothing."""
+
+    async def wait_empty(self) -> None:
+        """As Faust's, for as long as the app lives: who would have taken the batches of one that has crashed is gone."""
+        waiting = asyncio.ensure_future(super().wait_empty())
+        crashed = asyncio.ensure_future(self._until_crashed())
+        try:
+            await asyncio.wait({waiting, crashed}, return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                waiting.result()
+        finally:
+            waiting.cancel()
+            crashed.cancel()
+
+    async def _until_crashed(self) -> None:
+        while not self.app.crashed:
+            await asyncio.sleep(CRASH_CHECK_S)
 
     async def read_again(self, tp: TP, offset: int) -> None:
         """Seeks back, for a batch that was dropped on the way."""

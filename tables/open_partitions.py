@@ -9,6 +9,7 @@ import logging
 import shutil
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -80,6 +81,16 @@ class OpenPartition:
     bad: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=BAD_WINDOW))
     last_emitted: float = 0.0
     last_full: float = 0.0
+    whole: bool = True
+    """False while a batch or commit is under way, and for good once an error has cut one short: what lies in memory then is
+    neither before nor after it, so nothing more is written from here. What is on disk is whole, and the log is read again."""
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Around every batch and commit, under `lock`."""
+        self.whole = False
+        yield
+        self.whole = True
 
     def may_emit(self) -> bool:
         """False until the committed offsets have reached the last mark: before that, values would run backwards."""
@@ -168,10 +179,16 @@ class OpenPartitions:
         self.refused[number] = why
 
     def close(self, number: int) -> None:
-        """Commits what has been applied and lets go of the state."""
+        """Commits what has been applied, unless it is only half there, and lets go of the state."""
         found = self._open.pop(number, None)
-        if found is not None:
-            found.partition.commit()
+        if found is None:
+            return
+        try:
+            if found.whole:
+                found.partition.commit()
+            else:
+                _log.warning("Partition %d: a batch was cut short; it will be read again.", number)
+        finally:
             found.store.close()
 
     async def _open_or_rebuild(self, number: int, log: Log, mark: Mark | None, accept_gap: bool, now: int) -> OpenPartition:

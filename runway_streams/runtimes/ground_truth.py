@@ -105,12 +105,13 @@ class GroundTruthRuntime(Runtime):
         for opened in [opened for opened in self.partitions if opened.number not in numbers]:
             if self.uploads:
                 self.uploads.stop()
-            async with opened.lock:
-                self.partitions.close(opened.number)
-            self._failing_since.pop(opened.number, None)
+            # First: an emission under way still needs the state.
             emitter = self.emitters.pop(opened.number, None)
             if emitter is not None:
                 await emitter.stop()
+            async with opened.lock:
+                self.partitions.close(opened.number)
+            self._failing_since.pop(opened.number, None)
 
     async def consume(self, batches: AsyncIterable[Any]) -> None:
         await self._started.wait()
@@ -192,10 +193,11 @@ class GroundTruthRuntime(Runtime):
         if idle and time.monotonic() - opened.last_emitted < IDLE_EVERY_S:
             return 0.0
         async with opened.lock:
-            if self.partitions.get(opened.number) is not opened:
+            if self.partitions.get(opened.number) is not opened or not opened.whole:
                 return 0.0
             began = time.monotonic()
-            opened.partition.commit()
+            with opened.changing():
+                opened.partition.commit()
             busy = time.monotonic() - began
         emitter = self.emitters.get(opened.number)
         if emitter is not None and opened.may_emit():
@@ -209,12 +211,16 @@ class GroundTruthRuntime(Runtime):
         try:
             await emitter.emit(opened.partition, hourly)
         except ProducerFenced:
+            if self.emitters.get(opened.number) is not emitter:
+                return  # a rebalance came in between: the partition is another's
             self.fenced += 1
             raise Refused(
                 f"Another worker owns partition {opened.number} now; this one was away too long and ends.",
                 "Nothing is lost: start it again, it will join the group anew.",
             ) from None
         except (KafkaError, TimeoutError, OSError) as error:
+            if self.emitters.get(opened.number) is not emitter:
+                return
             self._failing_since.setdefault(opened.number, now)
             _log.warning("Partition %d: runway.metrics cannot be written (%r); trying again.", opened.number, error)
             await self._renew(opened.number)

@@ -1,5 +1,6 @@
 """What the fault tests share: a seed that is printed, and workers that are ended with the test."""
 
+import os
 import random
 
 import pytest
@@ -10,8 +11,8 @@ from tests.running import WorkerProcess
 
 @pytest.fixture
 def seed() -> int:
-    chosen = random.SystemRandom().randrange(1 << 30)
-    print(f"seed {chosen}")
+    chosen = int(os.environ.get("FAULT_SEED") or random.SystemRandom().randrange(1 << 30))
+    print(f"seed {chosen}: run again with FAULT_SEED={chosen}")
     return chosen
 
 

@@ -9,7 +9,7 @@ import pytest
 from runway_streams.config import Config
 from runway_streams.devstack.kafka import EmbeddedKafka
 from runway_streams.topics import create_topics
-from tests.faults.test_kill import assert_counted
+from tests.faults.counted import assert_counted
 from tests.running import WorkerProcess, caught_up
 from tests.traffic import Traffic
 

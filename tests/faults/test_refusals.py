@@ -13,7 +13,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from runway_streams.config import Config, kafka_client_options
-from tests.faults.test_kill import assert_counted
+from tests.faults.counted import assert_counted
 from tests.running import WorkerProcess, caught_up, eventually, marks, worker
 from tests.traffic import Traffic
 

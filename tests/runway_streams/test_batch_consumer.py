@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
+from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP
 
 from runway_streams.batch_consumer import FETCH_WAIT_MS, KEYS, BatchApp, BatchConsumer, PassThrough, TopicBatch
@@ -103,6 +104,26 @@ async def test_an_opening_may_take_longer_than_a_request(topics, monkeypatch):
     async with collector(config, {TP(name, 0): 15}, **short) as app:
         await eventually(lambda: len(app.of(name)) >= 5, LIMIT_S)
         assert app.of(name) == [b"15", b"16", b"17", b"18", b"19"]
+
+
+async def test_wait_empty_waits_for_batches_but_not_in_an_app_that_has_crashed(topics, monkeypatch):
+    """Whoever would have taken them is gone, and the commit that Faust makes at last may wait for five minutes."""
+    config = await topics(partitions=1)
+    async with collector(config) as app:
+        await eventually(lambda: app.opened, LIMIT_S)
+        done = asyncio.Event()
+        with monkeypatch.context() as patch:
+            patch.setattr(Consumer, "wait_empty", lambda self: done.wait())
+            waiting = asyncio.create_task(app.consumer.wait_empty())
+            await asyncio.sleep(0.3)
+            assert not waiting.done()
+            done.set()
+            await asyncio.wait_for(waiting, 3)
+            done.clear()
+            waiting = asyncio.create_task(app.consumer.wait_empty())
+            await asyncio.sleep(0)
+            await app.crash(RuntimeError("a bug"))
+            await asyncio.wait_for(waiting, 3)
 
 
 async def test_new_offset_commits_the_end_of_the_last_batch(topics):

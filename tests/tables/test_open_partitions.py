@@ -143,6 +143,46 @@ async def test_a_newer_checkpoint_is_passed_over_for_an_older_one_that_is_read(p
     assert partitions.positions(0)[PREDICTIONS] == 10
 
 
+def cut_short(opened):
+    with opened.changing():
+        predict(opened, "b")
+        raise ConnectionError("its dead letters could not be written")
+
+
+def commit(opened):
+    with opened.changing():
+        opened.partition.commit()
+
+
+def full_disk(changes):
+    raise OSError("no space left on device")
+
+
+async def test_a_batch_that_was_cut_short_is_not_committed_when_it_is_closed(partitions):
+    opened = await claim_and_open(partitions, 0, FakeLog(), None, False, NOW)
+    predict(opened, "a")
+    opened.partition.commit()
+    with pytest.raises(ConnectionError):
+        cut_short(opened)
+    partitions.close(0)
+    again = await claim_and_open(partitions, 0, FakeLog(), None, False, NOW)
+    assert partitions.positions(0)[PREDICTIONS] == 1
+    assert again.partition.state.counters == {"predictions": 1}
+
+
+async def test_a_commit_that_failed_is_not_made_good_by_half_when_it_is_closed(partitions, monkeypatch):
+    opened = await claim_and_open(partitions, 0, FakeLog(), None, False, NOW)
+    predict(opened)
+    with monkeypatch.context() as patch:
+        patch.setattr(opened.store, "write", full_disk)
+        with pytest.raises(OSError):
+            commit(opened)
+    partitions.close(0)
+    again = await claim_and_open(partitions, 0, FakeLog(), None, False, NOW)
+    assert partitions.positions(0)[PREDICTIONS] == 0, "the offset without its counts would lose the event"
+    assert not list(again.store.iter_records())
+
+
 async def test_nothing_is_emitted_before_the_mark_is_reached(partitions):
     opened = await claim_and_open(partitions, 0, FakeLog(), None, False, NOW)
     predict(opened)
