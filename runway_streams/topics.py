@@ -83,11 +83,17 @@ class Existing:
         return int(self.settings.get(setting, default))
 
 
-async def create_topics(config: Config, partitions: int | None = None, replication: int | None = None) -> list[str]:
+async def create_topics(
+    config: Config,
+    partitions: int | None = None,
+    replication: int | None = None,
+    settings: Mapping[str, Mapping[str, str]] | None = None,
+) -> list[str]:
     """Create the topics that are missing and return their names; those that exist stay as they are.
 
     `partitions` defaults to what the existing predictions have, else to 4; `replication` to three, or to the number
-    of brokers where there are fewer. Raises ConfigError, and creates none, where existing ones have other partitions.
+    of brokers where there are fewer; `settings`, by noun, take the place of ours. Raises ConfigError, and creates none,
+    where existing ones have other partitions.
     """
     async with _admin(config) as admin:
         existing = await _describe(admin, config)
@@ -98,12 +104,26 @@ async def create_topics(config: Config, partitions: int | None = None, replicati
         if replication is None:
             replication = min(3, len((await admin.describe_cluster())["brokers"]))
         missing = [topic for topic in TOPICS if config.topic(topic.noun) not in existing]
-        wanted = [_new_topic(topic, config, partitions, replication) for topic in missing]
+        given = settings or {}
+        wanted = [_new_topic(topic, config, partitions, replication, given.get(topic.noun, {})) for topic in missing]
         if not wanted:
             return []
         _raise_refusals(await admin.create_topics(wanted))
         await _wait_visible(admin, {new.name for new in wanted})
         return [new.name for new in wanted]
+
+
+async def describe_topics(config: Config) -> tuple[str, dict[str, tuple[int, dict[str, str]]]]:
+    """The cluster's id, and of each of our topics that exists, by noun, its partitions and the settings that we care for."""
+    async with _admin(config) as admin:
+        cluster = str((await admin.describe_cluster())["cluster_id"] or "")
+        existing = await _describe(admin, config)
+    found = {}
+    for topic in TOPICS:
+        if (one := existing.get(config.topic(topic.noun))) is not None:
+            ours = _COMMON.keys() | topic.settings.keys()
+            found[topic.noun] = (one.partitions, {name: one.settings[name] for name in sorted(ours & one.settings.keys())})
+    return cluster, found
 
 
 async def inspect_topics(config: Config) -> list[Finding]:
@@ -278,8 +298,11 @@ def _refuse_other_partitions(wanted: int, existing: Mapping[str, Existing], conf
         )
 
 
-def _new_topic(topic: Topic, config: Config, partitions: int, replication: int) -> NewTopic:
-    settings = {**_COMMON, **topic.settings, "min.insync.replicas": "2" if replication >= 3 else "1"}
+def _new_topic(
+    topic: Topic, config: Config, partitions: int, replication: int, given: Mapping[str, str] | None = None
+) -> NewTopic:
+    in_sync = {"min.insync.replicas": "2" if replication >= 3 else "1"}
+    settings = {**_COMMON, **topic.settings, **(given or {}), **in_sync}
     return NewTopic(config.topic(topic.noun), topic.partitions or partitions, replication, topic_configs=settings)
 
 

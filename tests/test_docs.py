@@ -122,7 +122,9 @@ def test_commands_and_options_exist(page: Path):
             path.append(rest.pop(0))
             assert path[-1] in group.commands, arguments
             group = group.commands[path[-1]]
-        known = {option for parameter in group.params for option in parameter.opts} | {"--help"}
+        known = {option for parameter in group.params for option in (*parameter.opts, *parameter.secondary_opts)} | {
+            "--help"
+        }
         assert {word for word in rest if word.startswith("-")} <= known, arguments
 
 

@@ -7,6 +7,7 @@ import typer
 
 from runway_streams.cli import (
     apply,
+    backup,
     checks,
     data,
     dead_letters,
@@ -43,6 +44,8 @@ app.command("profile")(profile.profile)
 app.command("apply")(apply.apply)
 app.command("onboard")(onboard.onboard)
 app.command("doctor")(checks.doctor)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.add_typer(topics.app, name="topics")
 app.add_typer(models.app, name="models")
 app.add_typer(versions.app, name="versions")

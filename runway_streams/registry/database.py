@@ -89,6 +89,13 @@ class Database:
             yield connection
 
     @contextlib.asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that reads, in which all tables stay as they are at its first statement. Raises as `read`."""
+        await self.prepare()
+        async with self._begin(writes=False, isolation="REPEATABLE READ") as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that is committed at the end, and rolled back by an exception. Raises DependencyDown as `read`."""
         await self.prepare()
@@ -103,10 +110,12 @@ class Database:
     """For `contextlib.aclosing`."""
 
     @contextlib.asynccontextmanager
-    async def _begin(self, *, writes: bool) -> AsyncIterator[AsyncConnection]:
+    async def _begin(self, *, writes: bool, isolation: str = "") -> AsyncIterator[AsyncConnection]:
         queue = self._writing if writes and self._is_sqlite else contextlib.nullcontext()
         async with queue, _database_errors(self.engine), self.engine.connect() as connection:
             await connection.execution_options(runway_writes=writes)
+            if isolation and not self._is_sqlite:  # whose readers always see one state
+                await connection.execution_options(isolation_level=isolation)
             async with connection.begin():
                 yield connection
 

@@ -52,6 +52,16 @@ def is_additive(revision: str) -> bool:
     return bool(dot) and base == newest().partition(".")[0]
 
 
+def revision(connection: sa.Connection) -> str:
+    """The revision that the tables have."""
+    return MigrationContext.configure(connection).get_current_revision() or ""
+
+
+def is_known(revision: str) -> bool:
+    """Whether this version has a revision, as its newest or on the way there."""
+    return revision in _known()
+
+
 @cache
 def newest() -> str:
     """The revision to which migrations lead."""
