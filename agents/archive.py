@@ -12,6 +12,7 @@ from batch.cutoff import FLUSH_REQUEST
 from batch.lake import Lake, open_lake
 from batch.segments import SegmentWriter, feature_key, read_progress, resume_whole
 from runway_streams.config import Config
+from runway_streams.full_disk import full_disk
 from runway_streams.ground_truth.events import read_outcomes, read_predictions
 from runway_streams.ground_truth.partition import PREDICTIONS, RawBatch
 from runway_streams.ground_truth.settings import SettingsHistory
@@ -158,4 +159,7 @@ class SegmentWriters:
         if writer is None:
             return
         async with self._lock:
-            await asyncio.to_thread(writer.append, events, next_offset, clock)
+            try:
+                await asyncio.to_thread(writer.append, events, next_offset, clock)
+            except OSError as error:
+                raise full_disk(error, f"{topic}-{partition} into the archive, or {self._spool}") or error from error

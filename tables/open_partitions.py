@@ -184,9 +184,10 @@ class OpenPartitions:
         if found is None:
             return
         try:
-            if found.whole:
+            # Where a write has failed, what was applied since the last commit is read again.
+            if found.store.broken is None and found.whole:
                 found.partition.commit()
-            else:
+            elif not found.whole:
                 _log.warning("Partition %d: a batch was cut short; it will be read again.", number)
         finally:
             found.store.close()

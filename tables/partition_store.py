@@ -13,6 +13,7 @@ read from the log again, because the offsets lie in the same batch.
 import shutil
 import threading
 from collections.abc import Iterable
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import itemgetter
@@ -32,7 +33,8 @@ from rocksdict import (
     WriteBufferManager,
 )
 
-from runway_streams.errors import Refused
+from runway_streams.errors import DependencyDown, Refused, RunwayError
+from runway_streams.full_disk import full_disk
 from runway_streams.ground_truth.partition import Changes
 
 RECORDS, STATE = "records", "state"
@@ -60,6 +62,9 @@ class PartitionStore:
     """The state of one partition on disk; see the module for what lies where."""
 
     closed = False
+    broken: RunwayError | None = None
+    """Why the last write failed. RocksDB may take the next one all the same, and what lies between is then missing: nothing
+    is written any more."""
 
     def __init__(self, db: Rdict, path: Path):
         # rocksdict's type stubs know neither raw mode nor multi-get.
@@ -81,6 +86,8 @@ class PartitionStore:
         try:
             return cls(Rdict(str(path), _options(memory, _ROW_MEMTABLE), column_families=families), path)
         except Exception as error:
+            if full := full_disk(error, path):
+                raise full from error
             if more := _unknown_families(path):
                 raise Refused(
                     f"The state in {path} has {', '.join(more)}, which this version does not know.",
@@ -96,9 +103,11 @@ class PartitionStore:
         """Flushes and lets go of the files; the handles hold RocksDB's lock as long as they live."""
         with self._copying:
             del self._records_handle, self._state_handle
-            self._records.close()
-            self._state.close()
-            self._db.close()
+            for family in (self._records, self._state, self._db):
+                # What could not be written cannot be flushed either; it is read again from the log.
+                with suppress(Exception) if self.broken else nullcontext():
+                    family.close()
+            del self._records, self._state, self._db
             self.closed = True
 
     def copy_to(self, folder: Path) -> None:
@@ -133,6 +142,9 @@ class PartitionStore:
         return list(islice(self._db.items(from_key=after + b"\0" if after else None, read_opt=once), limit))
 
     def write(self, changes: Changes) -> None:
+        """One atomic write. Raises DependencyDown where the disk does not take it, and then for ever."""
+        if self.broken is not None:
+            raise self.broken
         batch = WriteBatch(raw_mode=True)
         put, delete = batch.put, batch.delete
         # In the order of keys neighbours in the memtable are inserted together: a third less work. Of two with one key the
@@ -146,7 +158,14 @@ class PartitionStore:
         for key in changes.dead_records:
             delete(key, self._records_handle)
         put(STATE_KEY, changes.state, self._state_handle)
-        self._db.write(batch)
+        try:
+            self._db.write(batch)
+        except Exception as error:
+            self.broken = full_disk(error, f"the state in {self.path}") or DependencyDown(
+                f"The state in {self.path} cannot be written: {error}.",
+                "Look at that disk, and start the worker again: it goes on from what is written.",
+            )
+            raise self.broken from error
 
     def size(self) -> dict[str, int]:
         """Rows (estimated) and bytes on disk."""

@@ -24,6 +24,7 @@ from runway_streams.cli import (
     versions,
 )
 from runway_streams.errors import RunwayError
+from runway_streams.full_disk import full_disk
 
 EXIT_REFUSED = 2
 
@@ -65,4 +66,10 @@ def main() -> None:
         app()
     except RunwayError as error:
         print(f"runway: {error}", file=sys.stderr)
+        raise SystemExit(EXIT_REFUSED) from None
+    except OSError as error:
+        full = full_disk(error, error.filename or "a file")
+        if full is None:
+            raise
+        print(f"runway: {full}", file=sys.stderr)
         raise SystemExit(EXIT_REFUSED) from None
