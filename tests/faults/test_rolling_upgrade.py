@@ -11,7 +11,7 @@ from runway_streams import formats
 from runway_streams.config import Config
 from schemas.metrics_record import Mark
 from tests.faults import next_version
-from tests.faults.test_kill import assert_counted
+from tests.faults.counted import assert_counted
 from tests.faults.test_refusals import free_port, reasons
 from tests.running import WorkerProcess, caught_up, counters, ends, eventually, marks
 from tests.traffic import Traffic
