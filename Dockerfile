@@ -10,11 +10,12 @@ COPY agents agents
 COPY batch batch
 COPY api api
 RUN pip install --no-cache-dir --constraint constraints.txt . \
-    && useradd --create-home runway \
+    && useradd --uid 10001 --create-home runway \
     && mkdir -p /var/lib/runway /var/lib/lake \
     && chown runway /var/lib/runway /var/lib/lake
 
-USER runway
+# By number, so that Kubernetes sees that it is not root.
+USER 10001
 ENV RUNWAY_HOME=/var/lib/runway RUNWAY_ARCHIVE=file:///var/lib/lake
 VOLUME ["/var/lib/runway", "/var/lib/lake"]
 ENTRYPOINT ["runway"]
