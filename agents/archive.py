@@ -67,6 +67,7 @@ class SegmentWriters:
         self._spool = config.state_dir / "spool"
         self._writers: dict[tuple[str, int], SegmentWriter] = {}
         self._clocks: dict[tuple[str, int], int] = {}
+        self._resumed_at: dict[tuple[str, int], int] = {}
         self._missed: dict[tuple[str, int], int] = {}
         self._lock = asyncio.Lock()
         self._answered = ""
@@ -82,6 +83,7 @@ class SegmentWriters:
                 written_in=self._written_in,
             )  # fmt: skip
             self._writers[topic, partition] = found
+            self._resumed_at[topic, partition] = progress.clock if progress else 0
         return found.next_offset
 
     def keep(self, partitions: Collection[int]) -> None:
@@ -89,6 +91,7 @@ class SegmentWriters:
         for place in [place for place in self._writers if place[1] not in partitions]:
             del self._writers[place]
             self._clocks.pop(place, None)
+            self._resumed_at.pop(place, None)
             self._missed.pop(place, None)
         # Whoever owns others now has not flushed them yet.
         self._answered = ""
@@ -119,6 +122,8 @@ class SegmentWriters:
     async def append(self, topic: str, partition: int, raw: RawBatch, history: SettingsHistory) -> None:
         """Reads the events and appends the good ones; bad ones are the ground-truth worker's dead letters."""
         before = self._clocks.get((topic, partition), 0)
+        if not before and raw.timestamps and not raw.timestamps[0]:
+            before = self._resumed_at[topic, partition]  # not believed, and what came before was not read again
         log_times = np.maximum.accumulate(np.array([before, *raw.timestamps], dtype=np.int64))[1:].tolist()
         if topic == PREDICTIONS:
             events: Any = read_predictions(raw.values, raw.offsets, log_times, history)[0]

@@ -7,7 +7,7 @@ tests/runway_streams/test_batch_consumer.py holds one test per override.
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,10 @@ from aiokafka.consumer.fetcher import FetchResult
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP, ConsumerMessage
 
+from runway_streams.ground_truth.model_settings_store import wall_clock
 from runway_streams.ground_truth.partition import RawBatch
 from runway_streams.lenient_records import read_any_headers
+from runway_streams.times import believed
 
 FETCH_WAIT_MS = 200
 """How long a broker may wait to fill a fetch. aiokafka has one fetch a broker under way, so idle partitions would hold up
@@ -157,7 +159,7 @@ class BatchConsumer(Consumer):
             RawBatch(
                 [record.value for record in records],
                 [record.offset for record in records],
-                [record.timestamp for record in records],
+                believed([record.timestamp for record in records], self.app.now()),
                 batch.end,
             ),
             [record.key for record in records[:: len(records) // KEYS + 1]],
@@ -224,8 +226,11 @@ class PassThrough(faust.Schema):
 class BatchApp(faust.App):
     """A Faust app, one consumer group, that reads its topics in whole batches.
 
-    `positions(tps)` gives the offsets to go on from; `even(tps)` may leave out those that are too far ahead of others.
+    `positions(tps)` gives the offsets to go on from; `even(tps)` may leave out those that are too far ahead of others; `now`
+    is the clock, in ms.
     """
+
+    now: Callable[[], int] = staticmethod(wall_clock)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

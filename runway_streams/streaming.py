@@ -177,6 +177,7 @@ def make_app(name: str, config: Config) -> RuntimeApp:
         autodiscover=False,
     )
     app.runtime = APPS[name](app, config)
+    app.now = app.runtime.now
     topic = app.topic(config.topic("predictions"), config.topic("outcomes"), schema=PassThrough(), acks=True)
     app.agent(topic, name=name, concurrency=1)(_agent(app.runtime.consume))
     app.on_partitions_revoked.connect(app.runtime.revoked)  # type: ignore[arg-type]

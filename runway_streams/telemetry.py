@@ -21,6 +21,7 @@ STATE_COUNTERS = {
     "duplicates": ("runway_duplicates", "Events whose id had come before"),
     "conflicts": ("runway_conflicts", "Duplicates with other content"),
     "expired": ("runway_expired", "Rows freed at the end of their life"),
+    "unbelieved": ("runway_unbelieved", "Events whose log time lay more than a day ahead of the worker's clock"),
     "gaps": ("runway_gaps", "Offsets that the log skipped"),
     "other": ("runway_other", "Events counted under __other__ because a bound was reached"),
     "segments_dropped": ("runway_segments_dropped", "Segment values that were not kept"),

@@ -15,6 +15,8 @@ LIFE = 25 * HOUR
 """24 h and 1 h of grace, in log time: how far a prediction and its outcome may lie apart in the log."""
 AHEAD = 10 * MINUTE
 """An event time further than this ahead of the log time is a bad event."""
+FAR = DAY
+"""A log time further than this ahead of a worker's own clock is not believed."""
 MAX_WINDOW = 24 * HOUR
 DEFAULT_WINDOW = HOUR
 HOUR_CLOSES_AFTER = HOUR + LIFE
@@ -25,6 +27,21 @@ SECONDS_BELOW = 1e11
 """A numeric timestamp below this is in seconds (1e11 s is the year 5138), else in milliseconds (1e11 ms is 1973)."""
 
 _DURATION = re.compile(r"^P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?$")
+
+
+def believed(log_times: list[int], now: int) -> list[int]:
+    """The log times of a topic-partition in ms, with 0 for those that lie more than FAR ahead of `now`.
+
+    The running maximum makes of a 0 the last one that was believed, so one stamp in 2100 neither expires anything nor holds
+    anything up, and a log that is read again says the same.
+
+    >>> believed([HOUR, 4_102_444_800_000, HOUR + 1], now=HOUR)
+    [3600000, 0, 3600001]
+    """
+    latest = now + FAR
+    if max(log_times, default=0) <= latest:
+        return log_times
+    return [time if time <= latest else 0 for time in log_times]
 
 
 def event_time(timestamp: datetime | float) -> int:

@@ -43,7 +43,7 @@ PREDICTIONS, OUTCOMES = "predictions", "outcomes"
 
 class RawBatch(NamedTuple):
     """Consecutive records of one topic-partition. `next_offset` is where the next batch begins; `timestamps` are log
-    append times in ms."""
+    append times in ms, 0 where they were not believed."""
 
     values: Sequence[bytes | None]
     offsets: Sequence[int]
@@ -286,6 +286,7 @@ class Partition:
         if not timestamps:
             return []
         before = self.state.log_times.get(topic, 0)
+        self.state.count("unbelieved", timestamps.count(0))
         times = np.maximum.accumulate(np.array([before, *timestamps], dtype=np.int64))[1:].tolist()
         self.state.log_times[topic] = times[-1]
         return times

@@ -34,6 +34,8 @@ LOSSES = {
     "other": "%d events are counted under __other__: more models, versions and segments are open than are kept. "
     "See whether a producer makes up ids.",
     "segments_dropped": "%d segment values were not kept: declare the keys that matter in the model's settings.",
+    "unbelieved": "%d events have a log time more than a day ahead of this machine's clock; they are taken as of the last one "
+    "that is not. Look at the brokers' clocks, and at this one.",
     "gaps": "%d offsets are missing in the log and were stepped over.",
 }
 IDLE_EVERY_S = 1.0
