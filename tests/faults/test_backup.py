@@ -16,7 +16,7 @@ import pytest
 from batch.nightly import run_batch
 from runway_streams.config import Config
 from runway_streams.devstack.first_key import make_first_key
-from tests.faults.test_kill import assert_counted
+from tests.faults.counted import assert_counted
 from tests.faults.test_refusals import free_port
 from tests.running import WorkerProcess, caught_up, counters, eventually, worker
 from tests.traffic import Traffic
