@@ -9,7 +9,8 @@ from aiokafka import AIOKafkaProducer
 
 from runway_streams.config import Config, kafka_client_options
 from runway_streams.ground_truth.model_settings_store import read_changes
-from runway_streams.topic_reader import kafka_errors, open_topic
+from runway_streams.kafka_down import kafka_errors
+from runway_streams.topic_reader import open_topic
 from schemas.model_settings import ModelSettings
 
 TIMEOUT_MS = 10_000

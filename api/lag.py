@@ -11,7 +11,7 @@ from batch.segments import read_progress
 from runway_streams.background import Background
 from runway_streams.config import Config, kafka_client_options
 from runway_streams.errors import RunwayError
-from runway_streams.topic_reader import kafka_errors
+from runway_streams.kafka_down import kafka_errors
 from runway_streams.topics import count_partitions
 from schemas.metrics_record import Mark
 

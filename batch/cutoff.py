@@ -110,24 +110,24 @@ def await_flush(lake: Lake, ends: Offsets, limit_s: float = FLUSH_LIMIT_S) -> Cu
 async def end_offsets(config: Config) -> Offsets:
     """The end offsets of both topics as they are now."""
     from aiokafka import AIOKafkaConsumer, TopicPartition
-    from aiokafka.errors import KafkaError
+
+    from runway_streams.kafka_down import kafka_errors
 
     topics = {topic: config.topic(topic) for topic in SCHEMAS}
     consumer = AIOKafkaConsumer(**kafka_client_options(config), isolation_level="read_committed")
-    try:
-        await consumer.start()
-        # Only what it is subscribed to does a consumer fetch metadata of.
-        consumer.subscribe(list(topics.values()))
-        ends: Offsets = {}
-        for topic, name in topics.items():
-            partitions = [TopicPartition(name, number) for number in await _partitions_of(consumer, name)]
-            found = await consumer.end_offsets(partitions)
-            ends[topic] = {str(partition.partition): offset for partition, offset in found.items()}
-        return ends
-    except KafkaError as error:
-        raise DependencyDown(f"Kafka at {config.bootstrap} does not tell the log's end: {error}.") from error
-    finally:
-        await consumer.stop()
+    async with kafka_errors(config):
+        try:
+            await consumer.start()
+            # Only what it is subscribed to does a consumer fetch metadata of.
+            consumer.subscribe(list(topics.values()))
+            ends: Offsets = {}
+            for topic, name in topics.items():
+                partitions = [TopicPartition(name, number) for number in await _partitions_of(consumer, name)]
+                found = await consumer.end_offsets(partitions)
+                ends[topic] = {str(partition.partition): offset for partition, offset in found.items()}
+            return ends
+        finally:
+            await consumer.stop()
 
 
 async def _partitions_of(consumer, name: str) -> set[int]:

@@ -18,6 +18,7 @@ from faust.types import TP, ConsumerMessage
 
 from runway_streams.ground_truth.model_settings_store import wall_clock
 from runway_streams.ground_truth.partition import RawBatch
+from runway_streams.kafka_down import DENIALS
 from runway_streams.lenient_records import read_any_headers
 from runway_streams.times import believed
 
@@ -84,6 +85,13 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
             return {}
         states = {tp: assignment.state_value(tp) for tp in assignment.tps}
         return {tp: state.position for tp, state in states.items() if state is not None and state.has_valid_position}
+
+    def check_group(self) -> None:
+        """Raises that this user has no right to its group. aiokafka tells it to who polls, but Faust fetches past that, and a
+        member that cannot join would wait for ever."""
+        error = getattr(getattr(self._consumer, "_coordinator", None), "_pending_exception", None)
+        if isinstance(error, DENIALS):
+            raise error
 
     def read_to_end_at(self, tp: TP) -> tuple[int, float] | None:
         """(position, wall time in ms of the last answer) where the position is the log's end; else None."""

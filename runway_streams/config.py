@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +10,12 @@ from typing import Any
 
 from runway_streams import formats
 from runway_streams.errors import ConfigError
+from runway_streams.kafka_security import KafkaSecurity
 from runway_streams.mlflow_settings import MlflowSettings
 from runway_streams.urls import is_safe_url
 
 DEFAULT_BOOTSTRAP = "localhost:9092"
-SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 BUCKET_SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl")
-SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 # With a symmetric one, whoever can check a token could make it.
 TOKEN_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
@@ -47,11 +45,7 @@ class Config:
     memory_limit: str = "4GiB"
     accept_gap: bool = False
     checkpoint_interval_s: int = 900
-    security_protocol: str = "PLAINTEXT"
-    sasl_mechanism: str = "PLAIN"
-    sasl_username: str | None = None
-    sasl_password: str | None = field(default=None, repr=False)
-    ssl_cafile: str | None = None
+    security: KafkaSecurity = field(default_factory=KafkaSecurity)
     database: str | None = field(default=None, repr=False)
     neo4j: str | None = field(default=None, repr=False)
     api_url: str | None = None
@@ -79,8 +73,8 @@ class Config:
         numbers = {name: _number(variable, given) for variable, name in _NUMBER_VARIABLES.items() if variable in given}
         accept_gap = _switch("RUNWAY_ACCEPT_GAP", given)
         bootstrap = given.get("RUNWAY_BOOTSTRAP") or (running_stack(home) or {}).get("bootstrap", DEFAULT_BOOTSTRAP)
-        mlflow = MlflowSettings.from_env(given)
-        return cls(home=home, bootstrap=bootstrap, accept_gap=accept_gap, mlflow=mlflow, **texts, **numbers)  # type: ignore[arg-type]
+        parts = {"security": KafkaSecurity.from_env(given), "mlflow": MlflowSettings.from_env(given)}
+        return cls(home=home, bootstrap=bootstrap, accept_gap=accept_gap, **parts, **texts, **numbers)  # type: ignore[arg-type]
 
     @property
     def checkpoint_every_s(self) -> int:
@@ -116,11 +110,6 @@ _TEXT_VARIABLES = {
     "RUNWAY_ARCHIVE": "archive_url",
     "RUNWAY_BATCH_MEMORY": "memory_limit",
     "RUNWAY_WEB_HOST": "web_host",
-    "RUNWAY_SECURITY_PROTOCOL": "security_protocol",
-    "RUNWAY_SASL_MECHANISM": "sasl_mechanism",
-    "RUNWAY_SASL_USERNAME": "sasl_username",
-    "RUNWAY_SASL_PASSWORD": "sasl_password",
-    "RUNWAY_SSL_CAFILE": "ssl_cafile",
     "RUNWAY_DATABASE": "database",
     "RUNWAY_NEO4J": "neo4j",
     "RUNWAY_API": "api_url",
@@ -142,14 +131,7 @@ _NUMBER_VARIABLES = {
 
 def kafka_client_options(config: Config) -> dict[str, Any]:
     """The keyword arguments with which any aiokafka client of this process connects."""
-    options: dict[str, Any] = {"bootstrap_servers": config.bootstrap, "security_protocol": config.security_protocol}
-    if config.security_protocol.endswith("SSL"):
-        options["ssl_context"] = _ssl_context(config.ssl_cafile)
-    if config.security_protocol.startswith("SASL"):
-        options["sasl_mechanism"] = config.sasl_mechanism
-        options["sasl_plain_username"] = config.sasl_username
-        options["sasl_plain_password"] = config.sasl_password
-    return options
+    return {"bootstrap_servers": config.bootstrap, **config.security.client_options()}
 
 
 def stack_file(home: Path) -> Path:
@@ -206,7 +188,6 @@ def _check(config: Config) -> None:
     _check_range("RUNWAY_RATE_LIMIT", config.rate_limit, 1, 10_000_000)
     if config.format:
         _check_range("RUNWAY_FORMAT", config.format, formats.OLDEST, formats.NEWEST)
-    _check_security(config)
     _check_oidc(config)
 
 
@@ -223,25 +204,6 @@ def _is_broker(text: str) -> bool:
 def _check_range(variable: str, value: int, least: int, most: int) -> None:
     if not least <= value <= most:
         raise ConfigError(f"{variable} is {value}.", f"Give a whole number from {least} to {most}.")
-
-
-def _check_security(config: Config) -> None:
-    if config.security_protocol not in SECURITY_PROTOCOLS:
-        raise ConfigError(
-            f"RUNWAY_SECURITY_PROTOCOL is {config.security_protocol!r}.",
-            f"Give one of {', '.join(SECURITY_PROTOCOLS)}.",
-        )
-    if not config.security_protocol.startswith("SASL"):
-        return
-    if config.sasl_mechanism not in SASL_MECHANISMS:
-        raise ConfigError(
-            f"RUNWAY_SASL_MECHANISM is {config.sasl_mechanism!r}.", f"Give one of {', '.join(SASL_MECHANISMS)}."
-        )
-    if not (config.sasl_username and config.sasl_password):
-        raise ConfigError(
-            f"RUNWAY_SECURITY_PROTOCOL is {config.security_protocol}, but there is no user or no password.",
-            "Set RUNWAY_SASL_USERNAME and RUNWAY_SASL_PASSWORD.",
-        )
 
 
 def _check_oidc(config: Config) -> None:
@@ -275,12 +237,3 @@ def _number(variable: str, environ: Mapping[str, str]) -> int:
         return int(environ[variable])
     except ValueError:
         raise ConfigError(f"{variable} is {environ[variable]!r}.", "Give a whole number.") from None
-
-
-def _ssl_context(cafile: str | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=cafile)
-    except OSError as error:
-        raise ConfigError(
-            f"RUNWAY_SSL_CAFILE is {cafile!r}, which cannot be read: {error}.", "Give a file of PEM certificates."
-        ) from error

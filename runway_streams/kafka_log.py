@@ -4,12 +4,11 @@ import asyncio
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
 
 from runway_streams.config import Config, kafka_client_options
-from runway_streams.errors import DependencyDown
 from runway_streams.ground_truth.records import glance_at_mark, mark_key
 from runway_streams.ground_truth.recovery import TOPICS, LogRange
+from runway_streams.kafka_down import kafka_errors
 from schemas.metrics_record import Mark
 
 LIMIT_S = 60.0
@@ -111,11 +110,6 @@ class KafkaLog:
             await admin.close()
 
     async def _ask(self, question):
-        try:
+        async with kafka_errors(self._config, "The worker will try again when it is started again."):
             async with asyncio.timeout(LIMIT_S):
                 return await question
-        except (KafkaError, TimeoutError, OSError) as error:
-            raise DependencyDown(
-                f"Kafka at {self._config.bootstrap} did not answer: {error or type(error).__name__}.",
-                "The worker will try again when it is started again.",
-            ) from error

@@ -15,11 +15,14 @@ from collections.abc import AsyncIterable, Callable
 from typing import Any
 
 import faust
+from faust.auth import OAuthCredentials
 from mode.supervisors import CrashingSupervisor
 
 from runway_streams.batch_consumer import BatchApp, PassThrough
 from runway_streams.config import Config
-from runway_streams.errors import RunwayError
+from runway_streams.errors import DependencyDown, RunwayError
+from runway_streams.kafka_down import DENIALS, denial
+from runway_streams.kafka_security import OAUTHBEARER, KafkaSecurity
 from runway_streams.ports import check_free
 from runway_streams.runtimes.archive import ArchiveRuntime
 from runway_streams.runtimes.ground_truth import GroundTruthRuntime
@@ -91,6 +94,7 @@ class RuntimeApp(BatchApp):
     async def _tick(self) -> None:
         """Twice a second, or less often where that would take more than a tenth of the time; an error crashes the worker."""
         while not self.should_stop:
+            self.runtime.consumer._thread.check_group()
             began = time.monotonic()
             busy = await self.runtime.tick()
             spent = time.monotonic() - began
@@ -109,6 +113,7 @@ class RuntimeWorker(faust.Worker):
     reason: BaseException | None = None
 
     def __init__(self, app: RuntimeApp, config: Config) -> None:
+        self._config = config
         super().__init__(
             app,
             loglevel="INFO",
@@ -139,7 +144,8 @@ class RuntimeWorker(faust.Worker):
 
     def _keep(self, reason: BaseException) -> None:
         if self.reason is None and not isinstance(reason, asyncio.CancelledError):
-            self.reason = reason
+            denied = denial(self._config, reason)
+            self.reason = DependencyDown(*denied) if denied else reason
 
     def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:
         super().on_setup_root_logger(logger, level)
@@ -153,7 +159,7 @@ def make_app(name: str, config: Config) -> RuntimeApp:
     app = RuntimeApp(
         config.topic(GROUPS[name]).replace(".", "-"),
         broker=f"kafka://{config.bootstrap.replace(',', ';kafka://')}",
-        broker_credentials=_credentials(config),
+        broker_credentials=_credentials(config.security),
         consumer_group_instance_id=f"{config.instance_id}-{GROUPS[name]}",
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=FETCH_BYTES,
@@ -186,7 +192,7 @@ def make_app(name: str, config: Config) -> RuntimeApp:
 
 def _drop_traceback(record: logging.LogRecord) -> bool:
     """An error for people needs no traceback."""
-    if record.exc_info and isinstance(record.exc_info[1], RunwayError):
+    if record.exc_info and isinstance(record.exc_info[1], (RunwayError, *DENIALS)):
         record.exc_info = record.exc_text = None
     return True
 
@@ -206,17 +212,14 @@ def _agent(consume: Callable[[AsyncIterable], Any]) -> Callable:
     return agent
 
 
-def _credentials(config: Config) -> Any:
-    if config.security_protocol == "PLAINTEXT":
-        return None
-    from runway_streams.config import kafka_client_options
-
-    options = kafka_client_options(config)
-    if config.security_protocol == "SSL":
-        return faust.SSLCredentials(context=options["ssl_context"])
+def _credentials(security: KafkaSecurity) -> Any:
+    """As Faust wants it; None where Kafka asks for nothing."""
+    options = security.client_options()
+    context = options.get("ssl_context")
+    if not security.sasl:
+        return faust.SSLCredentials(context=context) if security.tls else None
+    if security.mechanism == OAUTHBEARER:
+        return OAuthCredentials(oauth_cb=options["sasl_oauth_token_provider"], ssl_context=context)
     return faust.SASLCredentials(
-        username=config.sasl_username,
-        password=config.sasl_password,
-        ssl_context=options.get("ssl_context"),
-        mechanism=config.sasl_mechanism,
+        username=security.username, password=security.password, ssl_context=context, mechanism=security.mechanism
     )

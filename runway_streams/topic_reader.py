@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
 
 from runway_streams.config import Config, kafka_client_options
 from runway_streams.errors import DependencyDown
+from runway_streams.kafka_down import kafka_errors
 
 POLL_MS = 200
 POLL_RECORDS = 5_000
@@ -71,18 +71,6 @@ async def open_topic(config: Config, noun: str) -> AsyncIterator[TopicReader]:
             yield TopicReader(consumer, partitions)
         finally:
             await consumer.stop()
-
-
-@asynccontextmanager
-async def kafka_errors(config: Config) -> AsyncIterator[None]:
-    """Turns what Kafka's client raises into DependencyDown."""
-    try:
-        yield
-    except (KafkaError, TimeoutError, OSError) as error:
-        raise DependencyDown(
-            f"Kafka at {config.bootstrap} did not answer: {error or type(error).__name__}.",
-            "Start it, or set RUNWAY_BOOTSTRAP to a broker that runs.",
-        ) from error
 
 
 async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:

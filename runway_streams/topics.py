@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError
+from aiokafka.errors import for_code
 
 from runway_streams.config import Config, kafka_client_options
 from runway_streams.errors import ConfigError, DependencyDown, Refused, RunwayError
+from runway_streams.kafka_down import kafka_errors
 
 DAY_MS = 24 * 60 * 60 * 1000
 MIB = 1024 * 1024
@@ -150,7 +151,7 @@ async def count_partitions(config: Config) -> dict[str, int]:
 def _inspect(topic: Topic, config: Config, existing: Mapping[str, Existing]) -> list[Finding]:
     name = config.topic(topic.noun)
     if name not in existing:
-        return [Finding("fail", name, f"The topic {name} does not exist.", "Run `runway topics create`.")]
+        return [Finding("fail", name, f"The topic {name} does not exist.", _how_to_create(config))]
     found = existing[name]
     findings = [
         *_inspect_partitions(topic, name, found, existing, config),
@@ -161,6 +162,12 @@ def _inspect(topic: Topic, config: Config, existing: Mapping[str, Existing]) -> 
     ]
     fine = f"{name} has {_count(found.partitions, 'partition')} and is as it must be."
     return findings or [Finding("ok", name, fine)]
+
+
+def _how_to_create(config: Config) -> str:
+    # To those who may not see a topic, Kafka says nothing of it.
+    remedy = "Run `runway topics create`."
+    return remedy if config.security.anonymous else f"{remedy} If it exists, grant this user Describe on it."
 
 
 def _inspect_partitions(
@@ -245,16 +252,12 @@ def _inspect_replicas(name: str, found: Existing) -> Iterable[Finding]:
 @asynccontextmanager
 async def _admin(config: Config) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(**kafka_client_options(config), request_timeout_ms=REQUEST_TIMEOUT_MS)
-    try:
-        await admin.start()
-        yield admin
-    except (KafkaError, TimeoutError, OSError) as error:
-        raise DependencyDown(
-            f"Kafka at {config.bootstrap} did not answer: {error or type(error).__name__}.",
-            "Start it, or set RUNWAY_BOOTSTRAP to a broker that runs.",
-        ) from error
-    finally:
-        await admin.close()
+    async with kafka_errors(config):
+        try:
+            await admin.start()
+            yield admin
+        finally:
+            await admin.close()
 
 
 async def _describe(admin: AIOKafkaAdminClient, config: Config) -> dict[str, Existing]:
@@ -277,6 +280,9 @@ async def _partitions(admin: AIOKafkaAdminClient, names: set[str]) -> dict[str, 
 async def _settings(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, dict[str, str]]:
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     answers = await admin.describe_configs(resources)
+    for code, _message, _kind, name, _entries in (resource for answer in answers for resource in answer.resources):
+        if code:
+            raise for_code(code)(name)
     return {
         name: {entry[0]: entry[1] for entry in entries}
         for answer in answers

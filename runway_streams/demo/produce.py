@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
 from runway_streams.config import Config, kafka_client_options
 from runway_streams.demo.events import Event
-from runway_streams.errors import DependencyDown
+from runway_streams.kafka_down import kafka_errors
 
 UNACKNOWLEDGED = 5_000
 """Events that may be under way: bounds memory, and what is lost when Kafka goes away."""
@@ -22,18 +21,15 @@ async def produce(config: Config, records: Iterable[Event], sent: Callable[[int]
     producer = AIOKafkaProducer(
         **kafka_client_options(config), enable_idempotence=True, linger_ms=LINGER_MS, max_batch_size=BATCH_BYTES
     )
-    try:
-        async with producer:
-            done, pending = 0, []
-            for event in records:
-                pending.append(await producer.send(config.topic(event.noun), event.value, key=event.key))
-                if len(pending) == UNACKNOWLEDGED:
-                    done += len(await asyncio.gather(*pending))
-                    pending.clear()
-                    sent(done)
-            sent(done + len(await asyncio.gather(*pending)))
-    except KafkaError as error:
-        raise DependencyDown(f"Kafka at {config.bootstrap} did not take the events: {error!r}.") from error
+    async with kafka_errors(config), producer:
+        done, pending = 0, []
+        for event in records:
+            pending.append(await producer.send(config.topic(event.noun), event.value, key=event.key))
+            if len(pending) == UNACKNOWLEDGED:
+                done += len(await asyncio.gather(*pending))
+                pending.clear()
+                sent(done)
+        sent(done + len(await asyncio.gather(*pending)))
 
 
 async def count_dead_letters(config: Config) -> int:

@@ -7,7 +7,9 @@ import subprocess
 import time
 import uuid
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 
@@ -30,6 +32,16 @@ _HERE = Path(__file__).parent
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """Further server settings, in which $port and $controller_port stand for the broker's own; options of Java; options with
+    which the storage is formatted."""
+
+    settings: Mapping[str, str] = field(default_factory=dict)
+    java_options: Sequence[str] = ()
+    format_options: Sequence[str] = ()
+
+
 class EmbeddedKafka:
     """Apache Kafka with all its data below `home`, listening on 127.0.0.1 alone.
 
@@ -38,15 +50,26 @@ class EmbeddedKafka:
 
     It can be stopped, or killed, and started again on the same data and port. It dies with this process.
     `cluster_id` (22 characters of URL-safe base64) is drawn at random unless given; it counts where `home` is empty.
+    `extra` is what a broker that is not the plain one has beside it.
     """
 
-    def __init__(self, home: Path, port: int = 0, *, heap: str = "512m", cluster_id: str = "", say: Say = _log.info) -> None:
+    def __init__(
+        self,
+        home: Path,
+        port: int = 0,
+        *,
+        heap: str = "512m",
+        cluster_id: str = "",
+        say: Say = _log.info,
+        extra: "Extra | None" = None,
+    ) -> None:
         self.home = Path(home).absolute()
         self.port = port
         self.log = self.home / "logs" / "kafka.log"
         self._heap = heap
         self._cluster_id = cluster_id or urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         self._say = say
+        self._extra = extra or Extra()
         self._child: subprocess.Popen | None = None
 
     @property
@@ -115,18 +138,22 @@ class EmbeddedKafka:
             f"-Djava.io.tmpdir={scratch}",
             f"-Dlog4j2.configurationFile={(_HERE / 'log4j2.properties').as_uri()}",
             f"-Drunway.logs={self.home / 'logs'}",
+            *self._extra.java_options,
             "-cp",
             ":".join(str(jar) for jar in jars),
         ]
 
     def _write_settings(self) -> None:
-        template = Template((_HERE / "server.properties").read_text())
+        # The last of two lines for a name counts.
+        lines = [(_HERE / "server.properties").read_text(), *map("=".join, self._extra.settings.items())]
+        template = Template("\n".join(lines))
         filled = template.substitute(port=self.port, controller_port=children.free_port(), data=self.home / "data")
         self._settings.write_text(filled)
 
     def _format(self, java: list[str]) -> None:
         # With "=": one id in 64 begins with "-", which would be read as an option.
         command = [*java, "kafka.tools.StorageTool", "format", f"--cluster-id={self._cluster_id}", "-c", str(self._settings)]
+        command += self._extra.format_options
         try:
             subprocess.run(command, capture_output=True, text=True, timeout=FORMAT_LIMIT_S, check=True)
         except subprocess.CalledProcessError as error:

@@ -20,7 +20,7 @@ from runway_streams.registry import versions
 from runway_streams.registry.database import Database
 from runway_streams.registry.leases import LostLease
 from runway_streams.telemetry import RegistryTelemetry, Scanned
-from runway_streams.topic_reader import kafka_errors
+from runway_streams.kafka_down import kafka_errors
 from runway_streams.topics import create_topics
 from schemas.model_settings import BinProfile, ReferenceProfile
 from schemas.model_version import ModelVersion
