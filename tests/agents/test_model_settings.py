@@ -16,11 +16,11 @@ from agents.models_topic import open_models
 from runway_streams.config import Config
 from runway_streams.devstack.kafka import EmbeddedKafka
 from runway_streams.errors import DependencyDown
+from runway_streams.kafka_down import kafka_errors
 from runway_streams.registry import versions
 from runway_streams.registry.database import Database
 from runway_streams.registry.leases import LostLease
 from runway_streams.telemetry import RegistryTelemetry, Scanned
-from runway_streams.kafka_down import kafka_errors
 from runway_streams.topics import create_topics
 from schemas.model_settings import BinProfile, ReferenceProfile
 from schemas.model_version import ModelVersion

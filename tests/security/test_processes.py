@@ -18,7 +18,7 @@ from runway_streams.config import Config
 from runway_streams.demo.events import Event
 from runway_streams.demo.produce import produce
 from runway_streams.devstack.children import free_port
-from tests.faults.test_kill import assert_counted
+from tests.faults.counted import assert_counted
 from tests.running import caught_up, eventually, worker
 from tests.security.broker import PASSWORD, PROCESSES, SecuredKafka
 from tests.traffic import Traffic
@@ -107,8 +107,8 @@ async def test_every_process_does_its_work_with_the_least_rights(reach: Callable
         await caught_up(config, speed)
         await assert_counted(config, traffic)
         await eventually(lambda: _answer(http, "/readyz") == 200, 60, (config.home / "api.log").read_text)
-        assert http.post("/v1/models", json={"model_id": "model_0"}).status_code == 201
-        published = "/v1/models/model_0"
+        assert http.post("/v1/models", json={"model_id": "binary_0"}).status_code == 201
+        published = "/v1/models/binary_0"
         await eventually(lambda: http.get(published).json()["settings"]["published"], 60)
         await eventually(lambda: _told(http) > 0, 60, lambda: http.get("/readyz").text)
         await eventually(lambda: _lag(http) == 0, 60, archive.tail)
@@ -129,7 +129,7 @@ def _answer(http: httpx.Client, path: str) -> int:
 def _told(http: httpx.Client) -> int:
     now = int(time.time()) * 1000 // HOUR_MS * HOUR_MS + HOUR_MS
     window = {"start": _time(now - 12 * HOUR_MS), "end": _time(now), "granularity": "PT12H"}
-    answer = http.get("/v1/models/model_0/performance", params=window)
+    answer = http.get("/v1/models/binary_0/performance", params=window)
     assert answer.status_code == 200, answer.text
     return answer.json()["totals"]["predictions"]
 
