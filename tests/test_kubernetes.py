@@ -105,7 +105,7 @@ def test_its_variables_are_settings_and_can_be_used_together(pod: Document):
         config = Config.from_env(
             {name: secrets.get(name, "secret") if value is None else value for name, value in given.items()}
         )
-        assert config.security_protocol != "PLAINTEXT"
+        assert config.security.protocol == "SASL_SSL"
         assert config.checkpoint_every_s, "a checkpoint in the lake is what a lost volume comes back from"
 
 
