@@ -6,6 +6,7 @@ tests/runway_streams/test_batch_consumer.py holds one test per override.
 """
 
 import asyncio
+import logging
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +17,14 @@ from aiokafka.consumer.fetcher import FetchResult
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP, ConsumerMessage
 
+from runway_streams.bounded_batches import BatchRefused
 from runway_streams.ground_truth.model_settings_store import wall_clock
 from runway_streams.ground_truth.partition import RawBatch
 from runway_streams.kafka_down import DENIALS
 from runway_streams.lenient_records import read_any_headers
 from runway_streams.times import believed
 
+_log = logging.getLogger(__name__)
 FETCH_WAIT_MS = 200
 """How long a broker may wait to fill a fetch. aiokafka has one fetch a broker under way, so idle partitions would hold up
 busy ones for Faust's 1,500 ms."""
@@ -58,6 +61,11 @@ class _Fetched:
 class BatchConsumerThread(AIOKafkaConsumerThread):
     """Fetches with positions, so that a batch that was dropped on the way is noticed."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.refused: dict[TP, BatchRefused] = {}
+        """What is not read beyond a batch that cannot be taken; the others go on."""
+
     def _create_worker_consumer(self, transport: Any) -> Any:
         read_any_headers()
         consumer = super()._create_worker_consumer(transport)
@@ -68,9 +76,20 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
     async def _fetch_records(
         self, consumer: Any, active_partitions: Any, timeout: Any = None, max_records: Any = None
     ) -> Any:
+        refused = self.refused
+        readable = active_partitions - refused.keys() if refused and active_partitions else active_partitions
+        if refused and not readable:  # to aiokafka, none would mean all
+            await asyncio.sleep(timeout or 0)
+            return {}
         _keep_records_plain(consumer._fetcher)
         starts = self._positions(consumer)
-        records = await super()._fetch_records(consumer, active_partitions, timeout=timeout, max_records=max_records)
+        try:
+            records = await super()._fetch_records(consumer, readable, timeout=timeout, max_records=max_records)
+        except BatchRefused as error:
+            # What was taken from others in the same breath is missed by `_batch_message`'s reader, and read again.
+            refused[TP(*error.tp)] = error
+            _log.error("%s", error)
+            return {}
         ends = self._positions(consumer)
         # A seek while this waited makes the position of before stale: then the first record tells.
         return {
@@ -133,6 +152,7 @@ class BatchConsumer(Consumer):
     async def perform_seek(self) -> None:
         """Seeks to the offsets in the app's state; Kafka's committed ones serve lag monitoring alone."""
         await super().perform_seek()
+        self._thread.refused.clear()
         positions = await self.app.positions({TP(*tp) for tp in self.assignment()})
         for tp in positions:
             self.delivered.pop(tp, None)

@@ -43,6 +43,7 @@ class Config:
     web_host: str = "127.0.0.1"
     web_port: int = 6066
     memory_limit: str = "4GiB"
+    max_batch_mib: int = 64
     accept_gap: bool = False
     checkpoint_interval_s: int = 900
     security: KafkaSecurity = field(default_factory=KafkaSecurity)
@@ -125,12 +126,16 @@ _NUMBER_VARIABLES = {
     "RUNWAY_WEB_PORT": "web_port",
     "RUNWAY_CHECKPOINT_INTERVAL": "checkpoint_interval_s",
     "RUNWAY_RATE_LIMIT": "rate_limit",
+    "RUNWAY_MAX_BATCH_MIB": "max_batch_mib",
     "RUNWAY_FORMAT": "format",
 }
 
 
 def kafka_client_options(config: Config) -> dict[str, Any]:
-    """The keyword arguments with which any aiokafka client of this process connects."""
+    """The keyword arguments with which any aiokafka client of this process connects; none will inflate a batch without bound."""
+    from runway_streams.bounded_batches import MIB, bound_batches
+
+    bound_batches(config.max_batch_mib * MIB)
     return {"bootstrap_servers": config.bootstrap, **config.security.client_options()}
 
 
@@ -185,6 +190,7 @@ def _check(config: Config) -> None:
     _check_range("RUNWAY_SESSION_TIMEOUT", config.session_timeout_s, 1, 1800)
     _check_range("RUNWAY_WEB_PORT", config.web_port, 0, 65535)
     _check_range("RUNWAY_CHECKPOINT_INTERVAL", config.checkpoint_interval_s, 0, 86_400)
+    _check_range("RUNWAY_MAX_BATCH_MIB", config.max_batch_mib, 1, 1024)
     _check_range("RUNWAY_RATE_LIMIT", config.rate_limit, 1, 10_000_000)
     if config.format:
         _check_range("RUNWAY_FORMAT", config.format, formats.OLDEST, formats.NEWEST)

@@ -60,7 +60,7 @@ def inside(runtime: GroundTruthRuntime) -> Inside:
         batch_events={number: one.mean_batch() for number, one in opened.items()},
         bad_shares={number: one.bad_share() for number, one in opened.items()},
         fenced=runtime.fenced,
-        refused=len(runtime.partitions.refused),
+        refused=len(runtime.partitions.refused) + len(runtime.unreadable()),
         checkpoint_ages=runtime.uploads.ages() if runtime.uploads else {},
         checkpoint_failures=runtime.uploads.failures if runtime.uploads else 0,
     )

@@ -69,4 +69,5 @@ class ArchiveRuntime(Runtime):
 
     def problems(self) -> list[str]:
         found = [f"Partition {number} is refused. {why}" for number, why in self.refused.items()]
+        found += self.unreadable()
         return found if self._started.is_set() else [*found, "The worker is starting."]

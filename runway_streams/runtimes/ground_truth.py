@@ -158,6 +158,7 @@ class GroundTruthRuntime(Runtime):
 
     def problems(self) -> list[str]:
         found = [f"Partition {number} is refused. {why}" for number, why in self.partitions.refused.items()]
+        found += self.unreadable()
         if not self._started.is_set():
             found.append("The worker is starting.")
         if self.held():

@@ -124,8 +124,12 @@ class Runtime(ABC):
     def note_progress(self, tp: TP, offset: int) -> None:
         """Remembers since when a topic-partition stands where it stands; at the log's end it may."""
         before = self._moved.get(tp)
-        if before is None or before[0] != offset or self.held() or self.consumer._thread.read_to_end_at(tp):
+        if before is None or before[0] != offset or self.held() or self._may_stand(tp):
             self._moved[tp] = (offset, time.monotonic())
+
+    def _may_stand(self, tp: TP) -> bool:
+        thread = self.consumer._thread
+        return tp in thread.refused or thread.read_to_end_at(tp) is not None
 
     def stalled(self) -> list[str]:
         """What has something to read but does not move: restarting the worker helps, nothing is lost by it."""
@@ -139,6 +143,10 @@ class Runtime(ABC):
     def even(self, tps: set[TP] | None) -> set[TP] | None:
         """Which topic-partitions to fetch: by default all."""
         return tps
+
+    def unreadable(self) -> list[str]:
+        """Which topic-partitions stand at a batch that cannot be read."""
+        return [str(why) for why in self.consumer._thread.refused.values()] if self._started.is_set() else []
 
     def held(self) -> bool:
         """Whether the flow must wait."""
