@@ -19,7 +19,7 @@ BUCKET_SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl")
 # With a symmetric one, whoever can check a token could make it.
 TOKEN_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}")
 _BROKER = re.compile(r"\s*(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d+))?\s*")
 _ARCHIVE = re.compile(rf"file:///|(?:{'|'.join(BUCKET_SCHEMES)})://[^/]")
 _SWITCH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
@@ -168,7 +168,7 @@ def _check(config: Config) -> None:
     if not _NAME.fullmatch(config.instance_id):
         raise ConfigError(
             f"RUNWAY_INSTANCE is {config.instance_id!r}, which cannot name a folder.",
-            "Use 1 to 64 letters, digits, dots, dashes or underscores.",
+            "Use 1 to 64 letters, digits, dots, dashes or underscores, not one or two dots alone.",
         )
     if config.topic_prefix and not _NAME.fullmatch(config.topic_prefix):
         raise ConfigError(

@@ -54,6 +54,8 @@ def test_the_file_of_a_killed_stack_is_ignored(tmp_path, content):
     ("variable", "value"),
     [
         ("RUNWAY_INSTANCE", "../other"),
+        ("RUNWAY_INSTANCE", "."),
+        ("RUNWAY_INSTANCE", ".."),
         ("RUNWAY_ARCHIVE", "/lake"),
         ("RUNWAY_ARCHIVE", "ftp://lake/runway"),
         ("RUNWAY_ARCHIVE", "file://lake"),
