@@ -51,6 +51,12 @@ class Target:
         self.histograms: Histograms | None = None
 
     @property
+    def holds_all_hour(self) -> bool:
+        """Whether it is the one for each log time of its log hour."""
+        first = self.key[5] * HOUR
+        return self.own and self.since <= first and first + HOUR <= self.until
+
+    @property
     def keeps_histograms(self) -> bool:
         """Totals and declared segments do; what has no record of its own does not."""
         return self.own and (not self.key[2] or self.key[2] in self.settings.segments)
@@ -85,6 +91,8 @@ class Accumulators:
         self._segments: dict[tuple[str, int], set[tuple[str, str]]] = {}
         self._targets: dict[tuple, Target] = {}
         """By the record's key; totals also by (model, version, event hour, log hour), where one holds for the whole hour."""
+        self._kept: dict[tuple[Target, tuple], list[Target]] = {}
+        """By a total and a whole segment: the targets of its values, where all are kept and hold for the whole hour."""
         self._touched: list[Target] = []
         """All targets since the last pack: also those that a change of settings has replaced."""
         self._revision = history.revision
@@ -144,7 +152,7 @@ class Accumulators:
     def _entries(self, heads: Sequence[PredictionHead], admit: bool) -> Entries:
         """Which records count each prediction: its total's, and those of its segments that are kept."""
         if self._revision != self._history.revision:
-            self._targets.clear()
+            self._forget_targets()
             self._revision = self._history.revision
         times = np.array([head.time for head in heads])
         log_hours = np.array([head.log_time for head in heads]) // HOUR
@@ -170,17 +178,27 @@ class Accumulators:
         partial: list[int] = []
         for i in segmented:
             head, total = heads[i], totals[i]
-            kept = self._admitted(head.segment, total.settings, total.key[5], admit)
-            if len(kept) < len(head.segment):
-                partial.append(i)
-            for name, value in kept:
-                key = (head.model, head.version, name, value, *total.key[4:])
-                target = self._targets.get(key)
-                if target is None or not target.since <= head.log_time < target.until:
-                    target = self._target(key, head.log_time, admit)
-                targets.append(target)
-                source.append(i)
+            found = self._kept.get((total, head.segment))
+            if found is None:
+                found = self._segment_targets(head, total, admit)
+                if len(found) < len(head.segment):
+                    partial.append(i)
+            targets += found
+            source += [i] * len(found)
         return targets, source, partial
+
+    def _segment_targets(self, head: PredictionHead, total: Target, admit: bool) -> list[Target]:
+        """The targets of one prediction's segment values, those that are kept; remembered where they are all of them."""
+        found = []
+        for name, value in self._admitted(head.segment, total.settings, total.key[5], admit):
+            key = (head.model, head.version, name, value, *total.key[4:])
+            target = self._targets.get(key)
+            if target is None or not target.since <= head.log_time < target.until:
+                target = self._target(key, head.log_time, admit)
+            found.append(target)
+        if len(found) == len(head.segment) and all(target.holds_all_hour for target in found):
+            self._kept[total, head.segment] = found
+        return found
 
     def _admitted(self, segment: Iterable, settings: Settings, log_hour: int, admit: bool) -> list[tuple[str, str]]:
         """The (key, value) pairs of a segment that are kept: declared keys, and the first undeclared values of an hour."""
@@ -203,14 +221,17 @@ class Accumulators:
 
     def _total(self, head: PredictionHead, admit: bool) -> Target:
         """The target of a prediction's total."""
-        log_hour = head.log_time // HOUR
-        key = (head.model, head.version, "", "", head.time // HOUR, log_hour)
+        key = (head.model, head.version, "", "", head.time // HOUR, head.log_time // HOUR)
         target = self._targets.get(key)
         if target is None or not target.since <= head.log_time < target.until:
             target = self._target(key, head.log_time, admit)
-        if target.own and target.since <= log_hour * HOUR and (log_hour + 1) * HOUR <= target.until:
-            self._targets[head.model, head.version, key[4], log_hour] = target
+        if target.holds_all_hour:
+            self._targets[head.model, head.version, *key[4:]] = target
         return target
+
+    def _forget_targets(self) -> None:
+        self._targets.clear()
+        self._kept.clear()
 
     # -- targets -------------------------------------------------------------------------------------------------
 
@@ -283,7 +304,7 @@ class Accumulators:
         numbers.discard(self._void)
         histograms = {target.histograms for target in self._touched if target.histograms is not None}
         self._touched = []
-        self._targets.clear()
+        self._forget_targets()
         return self._pack_slim(np.array(sorted(numbers), dtype=np.int64)), self._pack_full(list(histograms))
 
     def _pack_slim(self, numbers: Ints) -> Records:
@@ -331,7 +352,7 @@ class Accumulators:
             if record is not None:
                 self._full.drop(record)
         self._touched = [target for target in self._touched if target.key[5] >= before]
-        self._targets.clear()
+        self._forget_targets()
         self._segments = {key: seen for key, seen in self._segments.items() if key[1] >= before}
         self._state.closed_before = before
         return dead
