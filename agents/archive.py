@@ -50,6 +50,8 @@ async def archive(
         if batch.start > expected and writers.missed(topic, batch.partition, batch.start):
             await flow.read_again(batch.topic, batch.partition, expected)
             continue
+        if batch.start < expected:
+            await flow.refuse_new_log(batch.topic, batch.partition, expected)
         first = batch.raw.offsets[0]
         # A transaction's marker is a gap, too; a fetch from before the log's begin goes on at its begin without a word.
         if first > expected and (begin := await flow.log_begin(topic, batch.partition)) > expected:
@@ -68,6 +70,7 @@ class SegmentWriters:
         self._writers: dict[tuple[str, int], SegmentWriter] = {}
         self._clocks: dict[tuple[str, int], int] = {}
         self._resumed_at: dict[tuple[str, int], int] = {}
+        self._archived: dict[tuple[str, int], int] = {}
         self._missed: dict[tuple[str, int], int] = {}
         self._lock = asyncio.Lock()
         self._answered = ""
@@ -84,6 +87,7 @@ class SegmentWriters:
             )  # fmt: skip
             self._writers[topic, partition] = found
             self._resumed_at[topic, partition] = progress.clock if progress else 0
+            self._archived[topic, partition] = progress.next_offset if progress else 0
         return found.next_offset
 
     def keep(self, partitions: Collection[int]) -> None:
@@ -92,6 +96,7 @@ class SegmentWriters:
             del self._writers[place]
             self._clocks.pop(place, None)
             self._resumed_at.pop(place, None)
+            self._archived.pop(place, None)
             self._missed.pop(place, None)
         # Whoever owns others now has not flushed them yet.
         self._answered = ""
@@ -103,6 +108,10 @@ class SegmentWriters:
     def open_ones(self) -> list[tuple[str, int]]:
         """The topic-partitions that this worker owns."""
         return list(self._writers)
+
+    def archived(self, topic: str, partition: int) -> int:
+        """Up to which offset the archive had read, when the topic-partition was opened."""
+        return self._archived[topic, partition]
 
     def next_offset(self, topic: str, partition: int) -> int:
         """The offset to be appended next."""

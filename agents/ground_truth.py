@@ -26,10 +26,12 @@ class TopicBatch(Protocol):
 
 
 class Flow(Protocol):
-    """The consumer's side: waiting while nothing may be read, and reading again from an offset."""
+    """The consumer's side: waiting while nothing may be read, reading again from an offset, and whether the log is still
+    the same one."""
 
     async def may_process(self, log_time: int) -> bool: ...
     async def read_again(self, topic: str, partition: int, offset: int) -> bool: ...
+    async def refuse_new_log(self, topic: str, partition: int, reached: int) -> None: ...
 
 
 async def ground_truth(
@@ -61,6 +63,8 @@ async def ground_truth(
 async def _next_part(opened: OpenPartition, topic: str, batch: TopicBatch, flow: Flow) -> RawBatch | None:
     """The part of the batch that comes next in the log, or None where something between was dropped on the way."""
     expected = opened.partition.next_offset(topic)
+    if expected is not None and batch.start < expected:
+        await flow.refuse_new_log(batch.topic, batch.partition, expected)
     if expected is None or batch.start <= expected:
         return cut_to(batch.raw, expected or 0)
     if opened.expected.get(topic) == batch.start:

@@ -164,6 +164,23 @@ def check_reach(
     return Plan(offsets, plan.rebuild_from, plan.closed_before, {}, hours)
 
 
+def refuse_new_log(topic: str, partition: int, reached: int, end: int) -> None:
+    """Raises Refused where a log ends before the offset that was read up to: it is another log of the same name.
+
+    >>> refuse_new_log("runway.outcomes", 0, 7, 7)
+    >>> refuse_new_log("runway.outcomes", 0, 7, 3)
+    Traceback (most recent call last):
+    ...
+    runway_streams.errors.Refused: runway.outcomes-0 was read up to offset 7, but its log ends at 3: it was made anew. ...
+    """
+    if end < reached:
+        raise Refused(
+            f"{topic}-{partition} was read up to offset {reached}, but its log ends at {end}: it was made anew.",
+            "Nothing of the new log was counted. To start anew with it, stop all workers and move their state, "
+            "runway.metrics and the archive away.",
+        )
+
+
 def _check_identity(state: PartitionState, log: dict[str, LogRange], cluster_id: str, partitions: int) -> None:
     formats.check(state.format, "The state")
     if state.cluster_id and cluster_id and state.cluster_id != cluster_id:

@@ -9,9 +9,7 @@ from faust.types import TP
 from agents.archive import SegmentWriters, archive
 from runway_streams.config import Config
 from runway_streams.errors import Refused
-from runway_streams.formats import OtherFormat
-from runway_streams.ground_truth.recovery import TOPICS
-from runway_streams.kafka_log import KafkaLog
+from runway_streams.ground_truth.recovery import TOPICS, refuse_new_log
 from runway_streams.runtimes.runtime import Runtime, wall_ms
 
 _log = logging.getLogger(__name__)
@@ -23,7 +21,6 @@ class ArchiveRuntime(Runtime):
     def __init__(self, app: Any, config: Config, now: Callable[[], int] = wall_ms):
         super().__init__(app, config, now)
         self.writers = SegmentWriters(config, now)
-        self.log = KafkaLog(config)
         self.refused: dict[int, Refused] = {}
 
     async def connect(self) -> None:
@@ -40,9 +37,13 @@ class ArchiveRuntime(Runtime):
         found: dict[int, dict[str, int]] = {}
         for number in sorted(numbers):
             try:
-                found[number] = {topic: await self.writers.open(topic, number) for topic in TOPICS}
+                starts = {topic: await self.writers.open(topic, number) for topic in TOPICS}
+                log = await self.log.ranges(number)
+                for topic in TOPICS:
+                    refuse_new_log(self.names[topic], number, self.writers.archived(topic, number), log[topic].end)
+                found[number] = starts
                 self.refused.pop(number, None)
-            except OtherFormat as refused:
+            except Refused as refused:
                 _log.error("Partition %d is refused. %s", number, refused)
                 self.refused[number] = refused
         self.writers.keep(found.keys())

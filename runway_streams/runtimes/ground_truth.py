@@ -19,7 +19,6 @@ from runway_streams.config import Config, kafka_client_options
 from runway_streams.errors import Refused
 from runway_streams.ground_truth.partition import OUTCOMES, PREDICTIONS
 from runway_streams.ground_truth.recovery import TOPICS
-from runway_streams.kafka_log import KafkaLog
 from runway_streams.partitioner_check import PartitionerCheck
 from runway_streams.runtimes.checkpoint_uploads import CheckpointUploads
 from runway_streams.runtimes.runtime import START_LIMIT_S, Runtime, wall_ms
@@ -56,7 +55,6 @@ class GroundTruthRuntime(Runtime):
         super().__init__(app, config, now)
         self.partitions = OpenPartitions(config.state_dir / "partitions", self.settings.history, self.names)
         self.partitions.written_in = config.written_in
-        self.log = KafkaLog(config)
         self.emitters: dict[int, MetricsEmitter] = {}
         self.uploads: CheckpointUploads | None = None
         self.accept_gap = config.accept_gap

@@ -14,8 +14,9 @@ from runway_streams.config import Config
 from runway_streams.errors import DependencyDown, Refused
 from runway_streams.ground_truth.model_settings_store import SettingsReader
 from runway_streams.ground_truth.partition import OUTCOMES, PREDICTIONS
-from runway_streams.ground_truth.recovery import TOPICS
+from runway_streams.ground_truth.recovery import TOPICS, refuse_new_log
 from runway_streams.ground_truth.settings import NOTICE
+from runway_streams.kafka_log import KafkaLog
 from runway_streams.times import MINUTE
 from runway_streams.topics import require_topics
 
@@ -42,6 +43,7 @@ class Runtime(ABC):
         self.names = {topic: config.topic(topic) for topic in TOPICS}
         self.short_names = {full: topic for topic, full in self.names.items()}
         self.settings = SettingsReader(config)
+        self.log = KafkaLog(config)
         self._started = asyncio.Event()
         self._owning = asyncio.Lock()
         """Held by whoever changes what is open: Faust may ask for positions again, or revoke, while state is still opening."""
@@ -113,6 +115,11 @@ class Runtime(ABC):
         await self.consumer.read_again(TP(topic, partition), offset)
         return True
 
+    async def refuse_new_log(self, topic: str, partition: int, reached: int) -> None:
+        """Asked where a batch begins before the offset that was reached: a batch that was read twice does, and a topic that was
+        deleted and made anew. Raises Refused in the second case, for its events would be taken for old ones."""
+        refuse_new_log(topic, partition, reached, (await self.log.ranges(partition))[self.short_names[topic]].end)
+
     def idle_until(self, tp: TP, applied: int | None) -> int | None:
         """Up to which log time a topic-partition is known to be complete, where it was read and applied to its end."""
         told = self.consumer._thread.read_to_end_at(tp)
@@ -159,7 +166,8 @@ class Runtime(ABC):
             raise Refused(
                 f"The group gave this worker the partitions {sorted(predictions)} of the predictions but "
                 f"{sorted(outcomes)} of the outcomes.",
-                "All workers of a group must run the same version, and both topics need equal partition counts.",
+                "All workers of a group must run the same version, both topics need equal partition counts, and neither may be "
+                "deleted while workers run: see `runway topics check`.",
             )
         return predictions
 
