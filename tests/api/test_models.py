@@ -1,6 +1,8 @@
 """`/v1/models`: the catalog over HTTP, on SQLite and on PostgreSQL."""
 
 import asyncio
+import gzip
+import json
 
 import pytest
 
@@ -232,3 +234,13 @@ async def test_a_body_that_comes_in_pieces_is_limited_too(api):
     async with api.as_() as http:
         answer = await http.post("/v1/models", content=pieces(), headers={"Content-Type": "application/json"})
         assert (answer.status_code, answer.json()["type"]) == (413, "urn:runway:problem:large-body")
+
+
+async def test_a_compressed_body_is_not_inflated(api):
+    bomb = gzip.compress(json.dumps({"model_id": "x", "description": " " * 100_000_000}).encode())
+    async with api.as_() as http:
+        for body in (bomb, gzip.compress(b'{"model_id": "x"}')):
+            headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+            answer = await http.post("/v1/models", content=body, headers=headers)
+            assert answer.status_code == 400, answer.text
+        assert await ids(http) == []
