@@ -63,6 +63,7 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._denied: BaseException | None = None
         self.refused: dict[TP, BatchRefused] = {}
         """What is not read beyond a batch that cannot be taken; the others go on."""
 
@@ -90,6 +91,9 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
             refused[TP(*error.tp)] = error
             _log.error("%s", error)
             return {}
+        except DENIALS as error:
+            self._denied = error
+            return {}
         ends = self._positions(consumer)
         # A seek while this waited makes the position of before stale: then the first record tells.
         return {
@@ -106,9 +110,9 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
         return {tp: state.position for tp, state in states.items() if state is not None and state.has_valid_position}
 
     def check_group(self) -> None:
-        """Raises that this user has no right to its group. aiokafka tells it to who polls, but Faust fetches past that, and a
-        member that cannot join would wait for ever."""
-        error = getattr(getattr(self._consumer, "_coordinator", None), "_pending_exception", None)
+        """Raises that this user has no right to its group, or to read. aiokafka tells the first to who polls, but Faust fetches
+        past that, and a member that cannot join would wait for ever; the second would end the thread in disorder."""
+        error = self._denied or getattr(getattr(self._consumer, "_coordinator", None), "_pending_exception", None)
         if isinstance(error, DENIALS):
             raise error
 
