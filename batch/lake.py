@@ -5,11 +5,12 @@ Other object stores need no adapter: whatever URL obstore knows is an `ObjectLak
 """
 
 import fcntl
+import io
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -54,6 +55,14 @@ class Lake(Protocol):
     def fetch(self, paths: Iterable[str], scratch: Path) -> list[Path]:
         """Local files with these objects' contents, in order: the objects themselves where they are files."""
         ...
+
+    def open(self, path: str) -> BinaryIO:
+        """An object to read, for those who need little of it."""
+        ...
+
+    def settle(self, paths: Iterable[str]) -> None:
+        """Makes objects that others have written at these paths survive a crash, as those that were put do."""
+        return None
 
     def get_or_none(self, path: str) -> bytes | None:
         """The object, None where there is none."""
@@ -139,6 +148,14 @@ class FolderLake(Lake):
                 raise FileNotFoundError(file)
         return files
 
+    def open(self, path: str) -> BinaryIO:
+        return (self.root / confined(path)).open("rb")
+
+    def settle(self, paths: Iterable[str]) -> None:
+        files = [self.root / confined(path) for path in paths]
+        for place in (*files, *{folder for file in files for folder in (file.parent, file.parent.parent)}):
+            _sync(place)
+
     def _write(self, path: str, fill: Callable[[Path], Any]) -> None:
         target = self.root / confined(path)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -197,6 +214,9 @@ class ObjectLake(Lake):
             raise _down(error) from error
         return True
 
+    def open(self, path: str) -> BinaryIO:
+        return io.BufferedReader(_Reader(_answered(lambda: obstore.open_reader(self.store, confined(path)))))
+
     def fetch(self, paths: Iterable[str], scratch: Path) -> list[Path]:
         from concurrent.futures import ThreadPoolExecutor
 
@@ -214,6 +234,27 @@ class ObjectLake(Lake):
                 file.write(part)
         aside.rename(target)
         return target
+
+
+class _Reader(io.RawIOBase):
+    """obstore's reader, as Python's own files are."""
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._reader.seek(offset, whence)
+
+    def readinto(self, buffer: Any) -> int:
+        found = _answered(lambda: self._reader.read(len(buffer)))
+        buffer[: len(found)] = bytes(found)
+        return len(found)
 
 
 def _answered(call: Callable[[], T]) -> T:

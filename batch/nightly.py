@@ -98,6 +98,7 @@ def run_batch(
     *,
     lake: Lake | None = None,
     speed: SpeedReader | None = None,
+    engine: OpenEngine = open_duckdb,
     now: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
 ) -> BatchReport:
     """Makes the snapshot at a log hour (None: the newest possible) or, `final`, of the log's end as it is now.
@@ -109,7 +110,8 @@ def run_batch(
         at = request_flush(config, lake) if final else newest_cutoff(lake, cutoff)
         scratch = config.home / "scratch"
         return make_snapshot(
-            lake, at, scratch, config.memory_limit, now(), speed, written_in=config.written_in, before_publishing=lock.check
+            lake, at, scratch, config.memory_limit, now(), speed,
+            engine=engine, written_in=config.written_in, before_publishing=lock.check,
         )  # fmt: skip
 
 
@@ -118,6 +120,7 @@ def run_schedule(
     *,
     lake: Lake | None = None,
     speed: SpeedReader | None = None,
+    engine: OpenEngine = open_duckdb,
     now: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     sleep: Callable[[float], object] = time.sleep,
     stopped: Callable[[], bool] = lambda: False,
@@ -126,7 +129,7 @@ def run_schedule(
     lake = lake or open_lake(config.archive_url)
     while not stopped():
         try:
-            run_due_nights(config, lake, now, speed)
+            run_due_nights(config, lake, now, speed, engine)
             pause = until_next(now())
         except (Refused, DependencyDown) as error:
             log.warning("The batch waits %.0f s and tries again: %s", RETRY_S, error)
@@ -136,13 +139,17 @@ def run_schedule(
 
 
 def run_due_nights(
-    config: Config, lake: Lake, now: Callable[[], int], speed: SpeedReader | None = None
+    config: Config,
+    lake: Lake,
+    now: Callable[[], int],
+    speed: SpeedReader | None = None,
+    engine: OpenEngine = open_duckdb,
 ) -> list[BatchReport]:
     """Makes every snapshot that is due, one a night."""
     current = read_current(lake)
     reports = []
     for cutoff in due(now(), current.cutoff if current else None):
-        reports.append(run_batch(config, cutoff, lake=lake, speed=speed, now=now))
+        reports.append(run_batch(config, cutoff, lake=lake, speed=speed, engine=engine, now=now))
         log.info("%s", reports[-1])
     return reports
 

@@ -2,6 +2,7 @@
 # ruff: noqa: S608 - statements are made of our own names and numbers.
 
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 import pyarrow as pa
 
@@ -12,7 +13,8 @@ from runway_streams.ground_truth import slim
 from runway_streams.times import BIN, BINS_PER_HOUR, DAY, HOUR
 
 MOST_FILES = 32
-"""A table with more files is compacted to one, which also drops the rows that are past their retention."""
+"""A table with more files is compacted to one, which also drops the rows that are past their retention. The files that
+one run of an engine has written side by side count as one."""
 RETENTION_DAYS = {
     "five_minute": 35, "five_minute_confusion": 35,
     "hourly": 400, "hourly_confusion": 400, "hourly_histograms": 400,
@@ -71,7 +73,9 @@ def compact(db: Engine, files: Sequence[ViewFile], cutoff: int, snapshot: str) -
     kept: list[ViewFile] = []
     for table in TABLES:
         own = [file for file in files if file.table == table]
-        kept += own if len(own) <= MOST_FILES else _merge(db, table, own, cutoff, snapshot)
+        # Either a file or the folder of those side by side.
+        written = {PurePosixPath(file.path).relative_to("view", table).parts[0] for file in own}
+        kept += own if len(written) <= MOST_FILES else _merge(db, table, own, cutoff, snapshot)
     return kept
 
 

@@ -1,12 +1,17 @@
 """The processes that a team deploys: `runway worker`, `runway api`, `runway batch`."""
 
 from enum import StrEnum
-from typing import Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from runway_streams.cli.common import AsJson, load_config, parse_hour, print_json
 from runway_streams.errors import ConfigError
+
+if TYPE_CHECKING:
+    from batch.engine import OpenEngine
+    from runway_streams.config import Config
 
 
 class WorkerName(StrEnum):
@@ -14,6 +19,17 @@ class WorkerName(StrEnum):
 
     GROUND_TRUTH = "ground-truth"
     ARCHIVE = "archive"
+
+
+class EngineName(StrEnum):
+    """The engines of the nightly batch."""
+
+    DUCKDB = "duckdb"
+    SPARK = "spark"
+
+
+LOCAL = "local[*]"
+"""Spark within this process, on all cores."""
 
 
 def worker(name: Annotated[WorkerName, typer.Argument(help="Which worker to run.")]) -> None:
@@ -46,11 +62,16 @@ def batch(
     cutoff: Annotated[str | None, typer.Option(help="The hour to run up to, such as 2026-11-22T03:00Z.")] = None,
     final: Annotated[bool, typer.Option("--final", help="Run up to the log's end as it is now.")] = False,
     schedule: Annotated[bool, typer.Option("--schedule", help="Run daily at 02:00 UTC until stopped.")] = False,
+    engine: Annotated[EngineName, typer.Option(help="What joins: DuckDB on this machine, or Spark.")] = EngineName.DUCKDB,
+    spark_master: Annotated[
+        str, typer.Option(help="Spark's master: local[2], spark://HOST:7077 or k8s://https://HOST:443.")
+    ] = LOCAL,
     as_json: AsJson = False,
 ) -> None:
     """Join the archive once more, exactly, and publish the batch view and the ground-truth rows.
 
-    Without an option it runs up to the last hour that the archive has covered.
+    Without an option it runs up to the last hour that the archive has covered. Spark needs runway-streams[spark] and a
+    Java 17 or 21; both engines publish the same view.
 
     Example: runway batch --cutoff 2026-11-22T03:00Z
     """
@@ -61,8 +82,22 @@ def batch(
     from runway_streams.ground_truth.speed_rows import speed_reader
 
     config = load_config()
+    opened = _engine(engine, spark_master, config)
     if schedule:
-        run_schedule(config, speed=speed_reader(config))
+        run_schedule(config, speed=speed_reader(config), engine=opened)
         return
-    report = run_batch(config, cutoff=hour, final=final, speed=speed_reader(config))
+    report = run_batch(config, cutoff=hour, final=final, speed=speed_reader(config), engine=opened)
     print_json(report.to_json()) if as_json else typer.echo(str(report))
+
+
+def _engine(name: EngineName, spark_master: str, config: "Config") -> "OpenEngine":
+    """The engine, of which nothing is imported that was not asked for."""
+    if name is EngineName.SPARK:
+        from batch.spark_engine import open_spark
+
+        return partial(open_spark, master=spark_master, archive_url=config.archive_url)
+    if spark_master != LOCAL:
+        raise ConfigError("--spark-master is of the Spark engine alone.", "Add --engine spark, or leave it out.")
+    from batch.duckdb_engine import open_duckdb
+
+    return open_duckdb

@@ -31,6 +31,17 @@ def test_put_file(lake, tmp_path):
     assert lake.get("f/x") == b"x" * 100_000
 
 
+def test_open_reads_parts(lake):
+    lake.put("a/1", b"0123456789")
+    with lake.open("a/1") as file:
+        assert file.seek(-3, 2) == 7
+        assert file.read() == b"789"
+    with pytest.raises(FileNotFoundError):
+        lake.open("a/none")
+    lake.settle(["a/1"])
+    assert lake.get("a/1") == b"0123456789"
+
+
 def test_paths_are_sorted_and_below_the_folder_alone(lake):
     for path in ("a/2", "a/1", "a/b/3", "ab/4"):
         lake.put(path, b"")

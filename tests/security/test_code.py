@@ -45,6 +45,7 @@ SQL_OF_TEXT = {
     "batch/ground_truth_rows.py",
     "batch/join.py",
     "batch/nightly.py",
+    "batch/spark_engine.py",
     "batch/view_files.py",
 }
 """Where statements are put together: of our own names and numbers, and of what is quoted. One more is a decision, made here."""
@@ -121,6 +122,7 @@ def test_programs_are_started_as_lists_in_few_places():
         if re.fullmatch(r"subprocess\.(run|Popen|call|check_\w+)|asyncio\.create_subprocess_exec", ast.unparse(node.func))
     }
     assert starts == {
+        "batch/spark_session.py",
         "runway_streams/devstack/children.py",
         "runway_streams/devstack/java.py",
         "runway_streams/devstack/kafka.py",
