@@ -57,11 +57,14 @@ class DuckDBEngine(Engine):
     def view(self, name: str, query: str) -> None:
         self.db.execute(f"CREATE OR REPLACE VIEW {name} AS {query}")
 
-    def table(self, name: str, query: str) -> int:
-        return self.number(f"CREATE OR REPLACE TABLE {name} AS {query}")
+    def table(self, name: str, query: str) -> None:
+        self.db.execute(f"CREATE OR REPLACE TABLE {name} AS {query}")
 
     def add(self, table: str, query: str) -> None:
         self.db.execute(f"INSERT INTO {table} {query}")
+
+    def count(self, table: str) -> int:
+        return self.number(f"SELECT count(*) FROM {table}")
 
     def load(self, name: str, table: pa.Table) -> None:
         self.db.register(name, table)

@@ -44,6 +44,10 @@ class Engine(Protocol):
         """The one number that a query selects."""
         return self.rows(query)[0][0]
 
+    def count(self, table: str) -> int:
+        """How many rows a table or view has."""
+        ...
+
     def files(self, view: str, paths: Sequence[str], schema: pa.Schema) -> None:
         """A view of the lake's Parquet files by their columns' names; columns that a file leaves out are null in it.
         Without files it has no rows."""
@@ -53,9 +57,8 @@ class Engine(Protocol):
         """A view of a query, worked out wherever it is used. A name may be given anew."""
         ...
 
-    def table(self, name: str, query: str) -> int:
-        """The rows of a query, worked out once; returns how many. A name may be given anew, by a query on its own
-        table too."""
+    def table(self, name: str, query: str) -> None:
+        """The rows of a query, worked out once. A name may be given anew, by a query on its own table too."""
         ...
 
     def add(self, table: str, query: str) -> None:

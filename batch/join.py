@@ -8,7 +8,7 @@ joined in one statement; the others are found by their hash and paired one id at
 # ruff: noqa: S608 - statements are made of our own names and numbers.
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
 
@@ -50,33 +50,34 @@ def _mark(db: Engine, topic: str) -> int:
     db.table(duplicates, _no_rows("0 AS log_partition, 0::BIGINT AS log_offset"))
     if not db.find_repeated_ids(topic):
         return 0
-    undecided = db.table("record", db.text("repeated_records", topic=topic))
+    db.table("record", db.text("repeated_records", topic=topic))
     for _ in range(ROUNDS):
-        if not undecided:
+        if not db.count("record"):
             break
         db.table("decided", db.text("copies"))
         db.add(duplicates, "SELECT log_partition, log_offset FROM decided WHERE verdict = 'duplicate' AND is_new")
         db.add("head", f"SELECT '{topic}', id, log_partition, log_offset, is_new FROM decided WHERE verdict = 'head'")
-        undecided = db.table("record", db.text("undecided"))
-    return db.number(f"SELECT count(*) FROM {duplicates}")
+        db.table("record", db.text("undecided"))
+    return db.count(duplicates)
 
 
 def _no_rows(columns: str) -> str:
     return f"SELECT * FROM (SELECT {columns}) AS one WHERE false"
 
 
-def find_live(db: Engine) -> None:
-    """Makes `live_TOPIC`: heads that may still find a partner; and `single_TOPIC`, those of ids that have only one."""
+def find_live(db: Engine, duplicates: Mapping[str, int]) -> None:
+    """Makes `live_TOPIC`: heads that may still find a partner; and `single_TOPIC`, those of ids that have only one.
+    `duplicates` is their number by topic."""
     for topic, flag in (("predictions", "counted"), ("outcomes", "known")):
-        duplicates = db.number(f"SELECT count(*) FROM duplicate_{topic}")
-        drop = f"ANTI JOIN duplicate_{topic} USING (log_partition, log_offset)" if duplicates else ""
+        drop = f"ANTI JOIN duplicate_{topic} USING (log_partition, log_offset)" if duplicates[topic] else ""
         db.view(
             f"live_{topic}",
             f"""SELECT *, false AS {flag} FROM new_{topic} {drop}
             UNION ALL SELECT *, true FROM open_{topic}""",
         )
     several = " UNION ".join(db.text("ids_of_several", topic=topic) for topic in TOPICS)
-    skip = "ANTI JOIN id_of_several USING (id)" if db.table("id_of_several", several) else ""
+    db.table("id_of_several", several)
+    skip = "ANTI JOIN id_of_several USING (id)" if db.count("id_of_several") else ""
     for topic in TOPICS:
         db.view(f"single_{topic}", f"SELECT * FROM live_{topic} {skip}")
 
@@ -87,7 +88,7 @@ def join(db: Engine, final_before: int, stem: str) -> list[Written]:
     db.table("series", db.text("series"))
     db.enumerate_names("series", ("model", "version"))
     found = _write(db, "joined_by_id", final_before, stem)
-    if db.number("SELECT count(*) FROM id_of_several"):
+    if db.count("id_of_several"):
         _pair_several(db, final_before)
         found += _write(db, "joined_of_several", final_before, f"{stem}-several")
     db.files("ground_truth", [one.path for one in found], GROUND_TRUTH)

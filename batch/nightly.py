@@ -78,6 +78,8 @@ class BatchReport(Struct):
     seconds: float
     rows_per_second: int
     reconciled: str = "not compared"
+    phases: dict[str, float] = {}
+    """Seconds of each phase, by name, in their order."""
 
     def to_json(self) -> dict[str, Any]:
         """The report as a JSON document."""
@@ -167,16 +169,20 @@ def make_snapshot(
     before_publishing: Callable[[], None] = lambda: None,
 ) -> BatchReport:
     """Makes and publishes one snapshot; the caller holds the lock, which `before_publishing` checks."""
-    started = time.perf_counter()
+    clock = _Clock()
     parent = parent_of(lake, at)
     manifest = _manifest(at, parent, created_at, written_in)
     with _folder(scratch) as folder, engine(lake, folder, memory_limit) as db:
         segments = _new_segments(lake, at, parent, folder)
         read_log(db, parent, segments)
+        clock.end("read")
         duplicates = mark_duplicates(db)
-        find_live(db)
+        find_live(db, duplicates)
+        clock.end("duplicates")
         ground_truth = join(db, FOREVER if at.final else at.hour * HOUR, _ground_truth_stem(manifest))
+        clock.end("join")
         make_tables(db)
+        clock.end("tables")
         manifest.covered = _covered(parent, segments, at)
         manifest.history = _history(parent, manifest)
         manifest.counts = _counts(db, segments, duplicates)
@@ -187,13 +193,17 @@ def make_snapshot(
             ViewFile("ground_truth", one.path, one.rows, one.times) for one in ground_truth
         ]
         files = write_tables(db, manifest.name)
+        clock.end("write")
         manifest.files = compact(db, [*(parent.files if parent else ()), *files], at.hour, manifest.name)
+        clock.end("compact")
         if speed is not None:
             manifest.reconciliation = reconcile(lake, manifest, parent, speed, folder)
+            clock.end("reconcile")
     before_publishing()
     publish(lake, manifest)
     collect_garbage(lake, manifest, parent)
-    return _report(manifest, len(files), time.perf_counter() - started)
+    clock.end("publish")
+    return _report(manifest, len(files), clock)
 
 
 def parent_of(lake: Lake, at: Cutoff) -> Manifest | None:
@@ -340,16 +350,29 @@ def _kept(parent: Manifest | None, at: Cutoff) -> list[ViewFile]:
     return [file for file in (parent.ground_truth if parent else ()) if file.path.split("date=")[1][:10] >= oldest]
 
 
-def _report(manifest: Manifest, files: int, seconds: float) -> BatchReport:
+def _report(manifest: Manifest, files: int, clock: "_Clock") -> BatchReport:
     counts, compared = manifest.counts, manifest.reconciliation
-    rows = counts["predictions"] + counts["outcomes"]
+    rows, seconds = counts["predictions"] + counts["outcomes"], sum(clock.phases.values())
     told = f"{compared.compared} values compared, {compared.differing} differ" if compared else "not compared"
     return BatchReport(
         snapshot=manifest.name, cutoff=format_time(manifest.cutoff * HOUR), parent=manifest.parent,
         predictions=counts["predictions"], outcomes=counts["outcomes"],
         joined=counts["joined"], late=counts["late"], early=counts["early"], duplicates=counts["duplicates"],
         files=files, seconds=round(seconds, 3), rows_per_second=int(rows / seconds), reconciled=told,
+        phases={name: round(spent, 3) for name, spent in clock.phases.items()},
     )  # fmt: skip
+
+
+class _Clock:
+    """How long each phase has taken."""
+
+    def __init__(self) -> None:
+        self.phases: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def end(self, phase: str) -> None:
+        now = time.perf_counter()
+        self.phases[phase], self._since = now - self._since, now
 
 
 @contextmanager

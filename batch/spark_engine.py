@@ -57,11 +57,14 @@ class SparkEngine(Engine):
     def view(self, name: str, query: str) -> None:
         self._name(name, self._spark.sql(query))
 
-    def table(self, name: str, query: str) -> int:
-        return self._keep(name, self._spark.sql(query))
+    def table(self, name: str, query: str) -> None:
+        self._keep(name, self._spark.sql(query))
 
     def add(self, table: str, query: str) -> None:
         self._keep(table, self._spark.table(table).union(self._spark.sql(query)))
+
+    def count(self, table: str) -> int:
+        return self._spark.table(table).count()
 
     def load(self, name: str, table: pa.Table) -> None:
         self._name(name, self._spark.createDataFrame(table))
@@ -91,7 +94,8 @@ class SparkEngine(Engine):
 
     def find_repeated_ids(self, topic: str) -> bool:
         ids = f"SELECT id FROM new_{topic} UNION ALL SELECT id FROM earlier_{topic}"
-        return self.table("repeated_id", f"SELECT id FROM ({ids}) GROUP BY id HAVING count(*) > 1") > 0
+        self.table("repeated_id", f"SELECT id FROM ({ids}) GROUP BY id HAVING count(*) > 1")
+        return self.count("repeated_id") > 0
 
     def enumerate_names(self, table: str, columns: Sequence[str]) -> None:
         """Nothing: Spark keeps texts as texts."""
@@ -105,12 +109,10 @@ class SparkEngine(Engine):
         frame.createOrReplaceTempView(name)
         self._views.add(name)
 
-    def _keep(self, name: str, frame: "DataFrame") -> int:
+    def _keep(self, name: str, frame: "DataFrame") -> None:
         # Not persist(): what is built on it would be planned with all that it was built of, again and again, and planning
         # took most of a night. The price: with an executor that is lost the run ends, and is to be run again.
-        kept = frame.localCheckpoint()
-        self._name(name, kept)
-        return kept.count()
+        self._name(name, frame.localCheckpoint())
 
     def _measure(self, path: str, times: Sequence[str]) -> Written | None:
         """What a file's footer says of it; None of one without rows."""

@@ -43,7 +43,7 @@ _MERGED = {"five_minute": "merged_rows", "hourly": "merged_rows", "hourly_histog
 def make_tables(db: Engine) -> None:
     """Makes the five tables of the view out of the view `ground_truth`; keys are numbers until they are written."""
     db.view("contribution", db.text("contribution", floor_bin=floor("time", BIN)))
-    segmented = db.table("segment_of_text", db.text("segment_of_text"))
+    db.table("segment_of_text", db.text("segment_of_text"))
     db.table("class_of_text", db.text("class_of_text"))
     db.table("dropped_segment", db.text("dropped_segments"))
     db.add("dropped_segment", "SELECT * FROM earlier_dropped_segment")
@@ -51,7 +51,7 @@ def make_tables(db: Engine) -> None:
     db.table("part", "SELECT DISTINCT part, key, value FROM segment_of_text UNION ALL SELECT 0, '', ''")
     # Without segments, the union's other branch would still cost a join.
     source = "(SELECT *, 0 AS part, true AS is_declared FROM contribution)"
-    if segmented:
+    if db.count("segment_of_text"):
         db.view("contribution_by_part", db.text("contribution_by_part"))
         source = "contribution_by_part"
     db.table("five_minute", db.text("five_minute", contribution=source, errors=statement("errors").template))

@@ -1,51 +1,77 @@
 """The nightly batch: input rows a second of a first night over a week, and what the next night costs for its one day.
 
-    .venv/bin/python benches/batch.py --rows 10_000_000 --json
+    uv run python benches/batch.py --rows 1_000_000 10_000_000 100_000_000 --memory 4GiB --polars --json
 
-The archive is generated: `--rows` predictions over 7 days of log, and a day more for the second night; 4 partitions, 25
-characters an id, 10 features of JSON each (`--features 0`: none); 90 % have an outcome after an exponential delay of
-2 h (window 6 h); 0.1 % are duplicates. Beside it, the ceiling: DuckDB reading and joining the same files and nothing else.
+`--rows` are predictions of the week; several numbers are measured one after the other, and tell whether memory and time a row
+stay flat. Each measurement is a process of its own, watched with all that it starts. Beside the night stand, on the same
+files: the ceiling, DuckDB reading and joining them and nothing else; the bare join, DuckDB joining and counting with no search
+for duplicates, no second tier and no files written; and, with `--polars`, that bare join in Polars, which is ended where it
+takes more than `--memory`. `--engine spark` measures the night on Spark, on all cores of this machine. The archive is
+generated (benches/support/archive.py), 116 MB a million rows.
 """
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import tempfile
-import threading
 import time
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import psutil
-import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from batch.cutoff import Cutoff
 from batch.duckdb_engine import open_duckdb
+from batch.engine import OpenEngine
 from batch.join import OUTCOME_COLUMNS, PREDICTION_COLUMNS
 from batch.lake import FolderLake
 from batch.nightly import make_snapshot
-from batch.segments import OUTCOMES, PREDICTIONS, SCHEMAS, Segment, parquet_of, segments_after
-from runway_streams.times import HOUR
+from batch.segments import SCHEMAS, segments_after
+from batch.spark_session import memory_bytes
+from benches.support.archive import FIRST_HOUR, WEEK, generate
+from benches.support.process_tree import ProcessTree
+from runway_streams.ground_truth.slim import CLIP
+from runway_streams.times import BIN, HOUR
 
-PARTITIONS = 4
-WEEK = 7 * 24
-FIRST_HOUR = 490_000
-WINDOW = 6 * HOUR
+POLARS = Path(__file__).with_name("polars_join.py")
+SAMPLE_S = 0.1
+BARE_JOIN = f"""
+    SELECT count(*), sum(predictions)::BIGINT, sum(joined)::BIGINT, sum(late)::BIGINT, sum(log_loss) FROM (
+        SELECT model, version, bin, log_hour, count(*) AS predictions, count_if(is_joined) AS joined,
+            count_if(is_late) AS late,
+            sum(CASE WHEN is_joined THEN -ln(greatest({CLIP}, least(1 - {CLIP}, truth))) END) AS log_loss
+        FROM (
+            SELECT model, version, one.time // {BIN} AS bin, one.log_time // {HOUR} AS log_hour,
+                outcome.time - one.time AS delay,
+                coalesce(delay BETWEEN 0 AND join_window, false) AS is_joined,
+                coalesce(delay > join_window, false) AS is_late,
+                CASE WHEN outcome.label = positive THEN score ELSE 1 - score END AS truth
+            FROM predictions AS one LEFT JOIN outcomes AS outcome USING (id)
+        )
+        GROUP BY ALL
+    )"""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000, help="predictions of the week")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000], help="predictions of the week")
     parser.add_argument("--models", type=int, default=100)
     parser.add_argument("--features", type=int, default=10)
     parser.add_argument("--memory", default="4GiB")
+    parser.add_argument("--engine", choices=("duckdb", "spark"), default="duckdb")
+    parser.add_argument("--polars", action="store_true")
     parser.add_argument("--home", type=Path, help="where to work; a temporary folder without it")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.part:
+        print(json.dumps(PARTS[options.part](options)))
+        return
     home = options.home or Path(tempfile.mkdtemp(prefix="runway-bench-"))
     try:
         report = measure(options, home)
@@ -56,177 +82,163 @@ def main() -> None:
 
 
 def measure(options: argparse.Namespace, home: Path) -> dict:
-    lake = FolderLake(home / "lake")
-    generate(lake, options.rows, options.models, options.features)
-    cpu = psutil.Process().cpu_times
-    ceiling_rows, ceiling_seconds, ceiling_cpu_seconds = ceiling(lake, options.memory, home / "scratch")
-    peak = Peak()
-    began = cpu()
-    week = make_snapshot(lake, Cutoff(FIRST_HOUR + WEEK, 0), home / "scratch", options.memory, 0)
-    between = cpu()
-    day = make_snapshot(lake, Cutoff(FIRST_HOUR + WEEK + 24, 0), home / "scratch", options.memory, 0)
-    rows = {name: one.predictions + one.outcomes for name, one in (("week", week), ("day", day))}
-    used = [
-        later.user + later.system - earlier.user - earlier.system for earlier, later in pairwise((began, between, cpu()))
-    ]
-    return {
-        "rows_per_second": week.rows_per_second,
-        "predictions": week.predictions,
-        "outcomes": week.outcomes,
-        "seconds": week.seconds,
-        "cpu_seconds": round(used[0], 2),
-        "ceiling_rows_per_second": int(ceiling_rows / ceiling_seconds),
-        "ceiling_cpu_seconds": round(ceiling_cpu_seconds, 2),
-        "share_of_ceiling": round(week.rows_per_second * ceiling_seconds / ceiling_rows, 3),
-        "joined": week.joined,
-        "late": week.late,
-        "duplicates": week.duplicates,
-        "second_night_rows": rows["day"],
-        "second_night_seconds": day.seconds,
-        "second_night_cpu_seconds": round(used[1], 2),
-        "second_night_share_of_rows": round(rows["day"] / rows["week"], 3),
-        "second_night_share_of_seconds": round(day.seconds / week.seconds, 3),
-        "second_night_share_of_cpu_seconds": round(used[1] / used[0], 3),
-        "peak_memory_mib": peak.stop(),
+    """The largest number of rows in full, each in `sizes`, and how flat they are."""
+    sizes = [measure_one(options, home / str(rows), rows) for rows in options.rows]
+    report = dict(max(sizes, key=lambda one: one["predictions"]))
+    if len(sizes) > 1:
+        by_row = [one["cpu_seconds"] / (one["predictions"] + one["outcomes"]) * 1e6 for one in sizes]
+        report["sizes"] = sizes
+        report["cpu_microseconds_a_row"] = [round(one, 3) for one in by_row]
+        report["peak_memory_mib_by_size"] = [one["peak_memory_mib"] for one in sizes]
+        report["dearest_row_to_cheapest"] = round(max(by_row) / min(by_row), 2)
+    return report
+
+
+def measure_one(options: argparse.Namespace, home: Path, rows: int) -> dict:
+    lake = home / "lake"
+    began = time.perf_counter()
+    generate(lake, rows, options.models, options.features)
+    generated = time.perf_counter() - began
+    bytes_ = sum(file.stat().st_size for file in lake.rglob("*") if file.is_file())
+    bare, bare_use = watched(options, home, "bare")
+    ceiling, _ = watched(options, home, "ceiling")
+    nights, use = watched(options, home, "nights")
+    week, day = nights["nights"]
+    counted = {name: one["predictions"] + one["outcomes"] for name, one in (("week", week), ("day", day))}
+    report = {
+        "engine": options.engine,
+        "rows_per_second": week["rows_per_second"],
+        "predictions": week["predictions"],
+        "outcomes": week["outcomes"],
+        "seconds": week["seconds"],
+        "cpu_seconds": nights["cpu_seconds"][0],
+        "phases": week["phases"],
+        "peak_memory_mib": use["peak_memory_mib"],
         "memory_limit": options.memory,
+        "within_memory_limit": use["peak_memory_mib"] <= memory_bytes(options.memory) / 2**20,
+        "joined": week["joined"],
+        "late": week["late"],
+        "duplicates": week["duplicates"],
+        "second_night_rows": counted["day"],
+        "second_night_seconds": day["seconds"],
+        "second_night_cpu_seconds": nights["cpu_seconds"][1],
+        "second_night_share_of_rows": round(counted["day"] / counted["week"], 3),
+        "second_night_share_of_seconds": round(day["seconds"] / week["seconds"], 3),
+        "ceiling_rows_per_second": round(counted["week"] / ceiling["seconds"]),
+        "share_of_ceiling": round(ceiling["seconds"] / week["seconds"], 3),
+        "bare_join_rows_per_second": round(counted["week"] / bare["seconds"]),
+        "share_of_bare_join": round(bare["seconds"] / week["seconds"], 3),
+        "bare_join": bare | bare_use,
         "models": options.models,
         "features": options.features,
+        "archive_mib": bytes_ >> 20,
+        "generated_in_seconds": round(generated, 1),
     }
+    if options.polars:
+        report["polars"] = beside_polars(options, home, bare, counted["week"])
+    return report
 
 
-def ceiling(lake: FolderLake, memory: str, scratch: Path) -> tuple[int, float, float]:
-    """Rows, seconds and CPU seconds of DuckDB reading the week's columns and joining them by id, and nothing else."""
-    week = [segment for segment in segments_after(lake, {}, scratch) if segment.log_hour < FIRST_HOUR + WEEK]
+def beside_polars(options: argparse.Namespace, home: Path, bare: dict, rows: int) -> dict:
+    """Polars' figures of the bare join; its answer must be DuckDB's."""
+    script = ["uv", "run", "--no-project", "--script", str(POLARS)]
+    # Once over no hours, so that it is installed before it is measured.
+    run([*script, str(home / "lake"), "0", "0"], home, None)
+    found, use = run([*script, str(home / "lake"), str(FIRST_HOUR), str(FIRST_HOUR + WEEK)], home, options.memory)
+    if found is None:
+        return {"ended_beyond_memory_limit": True} | use
+    same = found["groups"] == bare["groups"] and all(
+        abs(found["totals"][name] - total) <= 1e-9 * abs(total) for name, total in bare["totals"].items()
+    )
+    if not same:
+        sys.exit(f"Polars counts {found} where DuckDB counts {bare}.")
+    return {"seconds": found["seconds"], "rows_per_second": round(rows / found["seconds"])} | use
+
+
+# -- each measurement in a process of its own ---------------------------------------------------------------------------
+
+
+def watched(options: argparse.Namespace, home: Path, part: str) -> tuple[dict, dict]:
+    command = [sys.executable, __file__, "--part", part, "--home", str(home), "--memory", options.memory]
+    found, use = run([*command, "--engine", options.engine], home, None)
+    assert found is not None
+    return found, use
+
+
+def run(command: list[str], home: Path, ended_beyond: str | None) -> tuple[dict | None, dict]:
+    """What a command prints in its last line, and what it used; None where it took more memory than it may."""
+    home.mkdir(parents=True, exist_ok=True)
+    limit = memory_bytes(ended_beyond) / 2**20 if ended_beyond else float("inf")
+    with ProcessTree(command, home / "log", {}) as tree:
+        while tree.alive and tree.rss_mib <= limit:
+            tree.sample()
+            time.sleep(SAMPLE_S)
+        beyond = tree.rss_mib > limit
+    use = {"peak_memory_mib": tree.rss_mib}
+    if beyond:
+        return None, use
+    try:
+        return json.loads(tree.lines()[-1]), use
+    except (IndexError, json.JSONDecodeError):
+        sys.exit(f"{' '.join(command)} has ended:\n{tree.tail()}")
+
+
+def ceiling(options: argparse.Namespace) -> dict:
+    """DuckDB reading the week's columns and joining them by id, and nothing else."""
     columns = {"predictions": PREDICTION_COLUMNS, "outcomes": OUTCOME_COLUMNS}
     read = ", ".join(f"any_value({topic}.{name})" for topic, names in columns.items() for name in names)
-    cpu = psutil.Process().cpu_times
-    with open_duckdb(lake, scratch, memory) as engine:
-        for topic in columns:
-            engine.files(topic, [one.path for one in week if one.topic == topic], SCHEMAS[topic])
-        before, started = cpu(), time.perf_counter()
-        engine.rows(f"SELECT {read} FROM predictions JOIN outcomes USING (id)")
-        seconds, after = time.perf_counter() - started, cpu()
-    return sum(one.rows for one in week), seconds, after.user + after.system - before.user - before.system
+    _, seconds = asked(options, f"SELECT {read} FROM predictions JOIN outcomes USING (id)")
+    return {"seconds": round(seconds, 3)}
 
 
-class Peak:
-    """The process's largest resident memory beyond what it was at the start, sampled; `ru_maxrss` would count the generator."""
-
-    def __init__(self) -> None:
-        self._process = psutil.Process()
-        self._largest, self._over = 0, threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> int:
-        self._over.set()
-        self._thread.join()
-        return self._largest >> 20
-
-    def _watch(self) -> None:
-        while not self._over.wait(0.05):
-            self._largest = max(self._largest, self._process.memory_info().rss)
+def bare(options: argparse.Namespace) -> dict:
+    """DuckDB reading the week's files, joining and counting, and nothing else."""
+    (groups, predictions, joined, late, log_loss), seconds = asked(options, BARE_JOIN)
+    totals = {"predictions": predictions, "joined": joined, "late": late, "log_loss": log_loss}
+    return {"seconds": round(seconds, 3), "groups": groups, "totals": totals}
 
 
-def generate(lake: FolderLake, rows: int, models: int, features: int) -> None:
-    """Writes the archive of both topics, hour by hour; outcomes lie in the partition of their predictions."""
-    rng = np.random.default_rng(1)
-    hours = WEEK + 24
-    an_hour = max(1, rows // (WEEK * PARTITIONS))
-    names = np.array([f"model-{i:04d}" for i in range(models)])
-    for partition in range(PARTITIONS):
-        late = [[] for _ in range(hours)]
-        offsets = {"predictions": 0, "outcomes": 0}
-        for hour in range(hours):
-            part, outcomes = make_hour(rng, hour, an_hour, models)
-            table = predictions_table(part, names, partition, offsets["predictions"], features, rng)
-            put(lake, "predictions", partition, hour, table, offsets)
-            for at in np.unique(outcomes["hour"]):
-                if at < hours:
-                    late[at].append({name: values[outcomes["hour"] == at] for name, values in outcomes.items()})
-            table = outcomes_table(late[hour], partition, offsets["outcomes"])
-            put(lake, "outcomes", partition, hour, table, offsets)
-            late[hour] = []
+def asked(options: argparse.Namespace, query: str) -> tuple[tuple, float]:
+    """The one row that a query has over the week's files in DuckDB, and its seconds."""
+    lake, scratch = FolderLake(options.home / "lake"), options.home / "scratch"
+    week = [segment for segment in segments_after(lake, {}, scratch) if segment.log_hour < FIRST_HOUR + WEEK]
+    with open_duckdb(lake, scratch, options.memory) as engine:
+        for topic, schema in SCHEMAS.items():
+            engine.files(topic, [one.path for one in week if one.topic == topic], schema)
+        started = time.perf_counter()
+        (row,) = engine.rows(query)
+        return row, time.perf_counter() - started
 
 
-def make_hour(rng: np.random.Generator, hour: int, n: int, models: int) -> tuple[dict, dict]:
-    start = (FIRST_HOUR + hour) * HOUR
-    log_time = np.sort(rng.integers(0, HOUR, n)) + start
-    part = {
-        "id": rng.integers(0, 2**62, n),
-        "log_time": log_time,
-        "time": log_time - rng.integers(0, 60_000, n),
-        "model": rng.integers(0, models, n),
-        "score": rng.random(n),
+def nights(options: argparse.Namespace) -> dict:
+    """The reports of a night over the week and of one over the day after it."""
+    lake, scratch, process = FolderLake(options.home / "lake"), options.home / "scratch", psutil.Process()
+    made, used = [], [spent(process)]
+    for hour in (FIRST_HOUR + WEEK, FIRST_HOUR + WEEK + 24):
+        made.append(make_snapshot(lake, Cutoff(hour, 0), scratch, options.memory, 0, engine=engine_of(options)))
+        used.append(spent(process))
+    return {
+        "nights": [report.to_json() for report in made],
+        "cpu_seconds": [round(after - before, 2) for before, after in pairwise(used)],
     }
-    copies = rng.random(n) < 0.001
-    part["id"][copies] = part["id"][rng.integers(0, n, copies.sum())]
-    labelled = rng.random(n) < 0.9
-    delay = (rng.exponential(2 * HOUR, n) + 1000).astype(np.int64)
-    outcomes = {
-        "id": part["id"],
-        "log_time": log_time + delay,
-        "time": part["time"] + delay,
-        "actual": (rng.random(n) < part["score"]).astype(int),
-    }
-    outcomes = {name: values[labelled] for name, values in outcomes.items()}
-    outcomes["hour"] = outcomes["log_time"] // HOUR - FIRST_HOUR
-    return part, outcomes
 
 
-def predictions_table(part: dict, names: np.ndarray, partition: int, first: int, features: int, rng) -> pa.Table:
-    n = len(part["id"])
-    values = {
-        "log_partition": np.full(n, partition), "log_offset": np.arange(first, first + n),
-        "log_time": part["log_time"], "id": ids(part["id"]), "time": part["time"],
-        "model": names[part["model"]], "version": np.where(rng.random(n) < 0.9, "3", "4"),
-        "label": np.where(part["score"] >= 0.5, "1", "0"), "score": part["score"],
-        "features": feature_texts(rng, n, features),
-        "task": ["binary"] * n, "join_window": np.full(n, WINDOW), "positive": ["1"] * n, "digest": digests(part["id"]),
-    }  # fmt: skip
-    columns = [pa.array(values[f.name], f.type) if f.name in values else pa.nulls(n, f.type) for f in PREDICTIONS]
-    return pa.table(columns, schema=PREDICTIONS)
+def spent(process: psutil.Process) -> float:
+    """CPU seconds of a process and, as far as they still run, of those that it has started."""
+    times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+    return sum(one.user + one.system for one in times)
 
 
-def feature_texts(rng: np.random.Generator, n: int, features: int) -> list[str | None]:
-    if not features:
-        return [None] * n
-    shape = "{" + ",".join(f'"feature_{i}":%.4f' for i in range(features)) + "}"
-    return [shape % tuple(row) for row in rng.normal(size=(n, features)).tolist()]
+def engine_of(options: argparse.Namespace) -> OpenEngine:
+    if options.engine == "duckdb":
+        return open_duckdb
+    from batch.spark_engine import open_spark
+
+    master = f"local[{len(os.sched_getaffinity(0))}]"
+    return partial(open_spark, master=master, archive_url=(options.home / "lake").absolute().as_uri())
 
 
-def outcomes_table(parts: list[dict], partition: int, first: int) -> pa.Table:
-    if not parts:
-        return OUTCOMES.empty_table()
-    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    order = np.argsort(whole["log_time"], kind="stable")
-    n = len(order)
-    columns = [
-        np.full(n, partition), np.arange(first, first + n), whole["log_time"][order], ids(whole["id"][order]),
-        whole["time"][order], whole["actual"][order].astype(str), whole["actual"][order].astype(float),
-        digests(whole["id"][order]),
-    ]  # fmt: skip
-    return pa.table([pa.array(c, f.type) for c, f in zip(columns, OUTCOMES, strict=True)], schema=OUTCOMES)
-
-
-def digests(numbers: np.ndarray) -> np.ndarray:
-    """As scattered as a CRC-32 of the raw event, and the same for a copy."""
-    return numbers * 2_654_435_761 % 2**32
-
-
-def ids(numbers: np.ndarray) -> list[str]:
-    return [f"{number:016x}-{number % 65_521:08x}" for number in numbers.tolist()]
-
-
-def put(lake: FolderLake, topic: str, partition: int, hour: int, table: pa.Table, offsets: dict[str, int]) -> None:
-    """Writes an hour as the archive does."""
-    if not table.num_rows:
-        return
-    first = offsets[topic]
-    offsets[topic] = first + table.num_rows
-    path = f"archive/{topic}/{partition}/{first:020d}.parquet"
-    segment = Segment(path, topic, partition, first, offsets[topic], FIRST_HOUR + hour, table.num_rows)
-    lake.put(path, parquet_of(table, segment))
+PARTS = {"ceiling": ceiling, "bare": bare, "nights": nights}
 
 
 if __name__ == "__main__":

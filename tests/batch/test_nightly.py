@@ -205,6 +205,8 @@ def test_an_empty_archive_makes_an_empty_snapshot(tmp_path):
     assert read_current(lake).owned_before == H0 + 5
     assert "0 predictions" in str(report)
     assert report.to_json()["snapshot"] == "C000490030"
+    assert list(report.phases) == ["read", "duplicates", "join", "tables", "write", "compact", "publish"]
+    assert sum(report.phases.values()) == pytest.approx(report.seconds, abs=0.01)
 
 
 def test_undeclared_segment_values_are_bounded_over_nights(tmp_path):
