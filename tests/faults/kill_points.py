@@ -55,8 +55,8 @@ POINTS = {
     "in_upload": Point("batch.lake:FolderLake.put_file", after=True, most=3),
     "before_manifest": Point("tables.checkpoints:Checkpoints._put_files", after=True),
     "in_restore": Point("tables.checkpoints:_copy_checked", after=True, most=3),
-    "before_segment": Point("batch.segments:parquet_of", after=True),
-    "after_segment": Point("batch.segments:SegmentWriter._tell", after=False, most=2),
+    "before_segment": Point("batch.segments:parquet_of", after=True, most=3),
+    "after_segment": Point("batch.segments:SegmentWriter._close", after=True, most=3),
 }
 ACTIONS = {"KILL": signal.SIGKILL, "STOP": signal.SIGSTOP, "RAISE": None}
 
