@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 JAVAS = (17, 21)
 """The versions of Java that Spark 4 runs on."""
+HEAP_SHARE = 0.6
+"""Of the memory limit; what a JVM takes beside its heap, and Python, are the rest."""
+LISTED_HERE = 100_000
+"""Files that are looked up by a local session itself; by tasks, as on a cluster, a thousand take most of a minute."""
+LISTING_TASKS = 64
 LOCAL_SHUFFLES = 64
 """Parts of a shuffle on one machine; small ones are put together again when their sizes are known."""
 _UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
@@ -53,11 +58,11 @@ def settings(master: str, memory_limit: str, folder: Path, archive_url: str, env
 
     >>> told = settings("local[2]", "4GiB", Path("/tmp/x"), "file:///lake", {})
     >>> told["spark.driver.memory"], told["spark.ui.enabled"], told["spark.driver.bindAddress"]
-    ('3276m', 'false', '127.0.0.1')
+    ('2457m', 'false', '127.0.0.1')
     """
     told = {
         "spark.app.name": "runway batch",
-        "spark.driver.memory": f"{int(0.8 * memory_bytes(memory_limit)) >> 20}m",
+        "spark.driver.memory": f"{int(HEAP_SHARE * memory_bytes(memory_limit)) >> 20}m",
         "spark.local.dir": str(folder),
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
         # Of a small table that is numbered in one part, Spark warns many times a night.
@@ -70,6 +75,7 @@ def settings(master: str, memory_limit: str, folder: Path, archive_url: str, env
         "spark.sql.session.timeZone": "UTC",
         # Few large files rather than one a core.
         "spark.sql.adaptive.coalescePartitions.parallelismFirst": "false",
+        "spark.sql.sources.parallelPartitionDiscovery.parallelism": str(LISTING_TASKS),
         # No checksums and no markers beside the files: the manifest names what counts.
         "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
         "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
@@ -77,6 +83,7 @@ def settings(master: str, memory_limit: str, folder: Path, archive_url: str, env
     if master.startswith("local"):
         told |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
         told["spark.sql.shuffle.partitions"] = str(LOCAL_SHUFFLES)
+        told["spark.sql.sources.parallelPartitionDiscovery.threshold"] = str(LISTED_HERE)
     if archive_url.startswith("s3:") and (endpoint := environ.get("AWS_ENDPOINT_URL")):
         told["spark.hadoop.fs.s3a.endpoint"] = endpoint
         told["spark.hadoop.fs.s3a.path.style.access"] = "true"

@@ -17,7 +17,6 @@ _SMALL = {
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.adaptive.enabled": "false",
-    "spark.sql.sources.parallelPartitionDiscovery.threshold": "10000",
 }
 
 
@@ -39,7 +38,7 @@ def on_spark(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAVA_TOOL_OPTIONS", QUICK_JAVA)
         patch.setenv("JAVA_HOME", str(java_home(os.environ)))
-        with spark_session("local[2]", "1280MiB", folder, "file:///") as spark:
+        with spark_session("local[2]", "1700MiB", folder, "file:///") as spark:
             for name, value in _SMALL.items():
                 spark.conf.set(name, value)
 

@@ -41,6 +41,7 @@ def test_a_local_session_listens_to_nobody_and_a_cluster_keeps_its_own_settings(
     assert {local[f"spark.driver.{name}"] for name in ("host", "bindAddress")} == {"127.0.0.1"}
     assert local.keys() - cluster.keys() == {
         "spark.driver.host", "spark.driver.bindAddress", "spark.sql.shuffle.partitions",
+        "spark.sql.sources.parallelPartitionDiscovery.threshold",
     }  # fmt: skip
     with pytest.raises(ConfigError, match="no amount of memory"):
         settings("local", "4 buckets", tmp_path, "file:///lake", {})

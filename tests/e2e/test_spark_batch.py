@@ -32,7 +32,7 @@ def runway_batch(config, *options):
         "RUNWAY_HOME": str(config.home),
         "RUNWAY_BOOTSTRAP": config.bootstrap,
         "RUNWAY_TOPIC_PREFIX": config.topic_prefix,
-        "RUNWAY_BATCH_MEMORY": "1280MiB",
+        "RUNWAY_BATCH_MEMORY": "1700MiB",
         "JAVA_TOOL_OPTIONS": QUICK_JAVA,
     }
     command = [sys.executable, "-m", "runway_streams.cli", "batch", *options]
