@@ -39,6 +39,8 @@ JARS = (
     "com.fasterxml.jackson.core:jackson-databind:2.19.2",
     "org.slf4j:slf4j-simple:1.7.36",
 )
+SHORT = 100_000
+"""A run of fewer events has the peer's start in its figures."""
 START_S = 300
 """Until a peer has read its first event; environments and jars that are not on this machine yet are fetched in it."""
 SETTLE_S = 30
@@ -156,6 +158,8 @@ async def _watch(peer: Peer, config: Config, workload: Workload, tree: ProcessTr
     finally:
         await consumer.stop()
     assert first
+    if workload.events < SHORT:
+        first = started, 0, 0.0  # between two looks there may be no processor time to divide by
     done = workload.events if right else done
     spent, cpu = now - first[0], tree.cpu_seconds - first[2]
     return {
