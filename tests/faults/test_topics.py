@@ -1,4 +1,4 @@
-"""A topic that is deleted and made anew under running workers: they end with what to do, and count nothing of the new log."""
+"""A topic that is deleted and made anew under a running worker: it ends with what to do, and counts nothing of the new log."""
 
 import asyncio
 from collections.abc import Callable
@@ -23,26 +23,21 @@ def test_a_log_that_ends_before_what_was_read_is_refused():
 
 @pytest.mark.kafka
 @pytest.mark.fault
-async def test_a_topic_made_anew_under_running_workers_is_refused(topics, seed: int, start: Callable):
+async def test_a_topic_made_anew_under_a_running_worker_is_refused(topics, seed: int, start: Callable):
     config = await topics(partitions=1)
     traffic = Traffic(seed, pairs=1_000)
-    ports = free_port(), free_port()
-    process = start(config, "worker-0", RUNWAY_WEB_PORT=ports[0])
-    archive = WorkerProcess(config, "archive", "archive-0", RUNWAY_WEB_PORT=ports[1]).start()
-    try:
-        await asyncio.to_thread(traffic.send, config)
-        await caught_up(config, process)
-        before = await _read(config)
-        await remake(config, "predictions")
-        later = Traffic(seed + 1, pairs=200)
-        await asyncio.to_thread(later.send, config)
-        for worker, port in zip((process, archive), ports, strict=True):
-            await eventually(lambda worker=worker, port=port: refuses(worker, port), 90, worker.tail)
-            worker.stop()
-            worker.start()
-            await eventually(lambda port=port: "it was made anew" in reasons(port), 60, worker.tail)
-    finally:
-        archive.stop()
+    port = free_port()
+    process = start(config, "worker-0", RUNWAY_WEB_PORT=port)
+    await asyncio.to_thread(traffic.send, config)
+    await caught_up(config, process)
+    before = await _read(config)
+    await remake(config, "predictions")
+    later = Traffic(seed + 1, pairs=200)
+    await asyncio.to_thread(later.send, config)
+    await eventually(lambda: refuses(process, port), 90, process.tail)
+    process.stop()
+    process.start()
+    await eventually(lambda: "it was made anew" in reasons(port), 60, process.tail)
     after = await _read(config)
     assert sum(row[0] for row in after.values()) == sum(row[0] for row in before.values())
 
