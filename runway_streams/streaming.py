@@ -89,7 +89,12 @@ class RuntimeApp(BatchApp):
         if self.health_server is not None:
             self.health_server.should_exit = True
         await super().on_shutdown()
-        await self.runtime.stop()
+        try:
+            await self.runtime.stop()
+        except Exception as error:
+            # Faust would end as if all were well.
+            await self.crash(error)
+            raise
 
     async def _tick(self) -> None:
         """Twice a second, or less often where that would take more than a tenth of the time; an error crashes the worker."""
