@@ -53,8 +53,11 @@ class ProcessTree:
             try:
                 with process.oneshot():
                     times = process.cpu_times()
-                    self._spent[process.pid, process.create_time()] = times.user + times.system
-                    resident += process.memory_info().rss
+                    known = process.pid, process.create_time()
+                    # A child between fork and exec has its parent's memory, which would be counted twice.
+                    if known in self._spent:
+                        resident += process.memory_info().rss
+                    self._spent[known] = times.user + times.system
             except psutil.NoSuchProcess:
                 continue
         self.cpu_seconds = sum(self._spent.values())
