@@ -76,6 +76,7 @@ class Traffic:
                 "enable.idempotence": True,
                 "socket.keepalive.enable": True,
                 "reconnect.backoff.max.ms": 1_000,
+                "log_level": 2,  # a broker that goes away is what the tests do; what is not acknowledged is told below
             }
         )
         if start == 0:

@@ -9,7 +9,7 @@ import asyncio
 import json
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from math import isclose
 
@@ -67,6 +67,11 @@ class Found:
 
 def read_topic(config: Config, noun: str) -> list[Record]:
     """All committed records of a topic, partition by partition in the log's order."""
+    return list(iter_topic(config, noun))
+
+
+def iter_topic(config: Config, noun: str) -> Iterator[Record]:
+    """The same, one by one."""
     topic = config.topic(noun)
     consumer = Consumer(
         {
@@ -80,13 +85,12 @@ def read_topic(config: Config, noun: str) -> list[Record]:
     try:
         numbers = consumer.list_topics(topic, timeout=30).topics[topic].partitions
         consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in numbers])
-        return _read_to_end(consumer, topic, set(numbers))
+        yield from _read_to_end(consumer, topic, set(numbers))
     finally:
         consumer.close()
 
 
-def _read_to_end(consumer: Consumer, topic: str, left: set[int]) -> list[Record]:
-    found: list[Record] = []
+def _read_to_end(consumer: Consumer, topic: str, left: set[int]) -> Iterator[Record]:
     latest: dict[int, int] = {}
     deadline = time.monotonic() + READ_LIMIT_S
     while left:
@@ -99,13 +103,12 @@ def _read_to_end(consumer: Consumer, topic: str, left: set[int]) -> list[Record]
                 continue
             latest[number] = max(latest.get(number, 0), message.timestamp()[1])
             value = message.value() or b""
-            found.append(Record(topic, number, message.offset(), latest[number], message.key(), value))
-    return found
+            yield Record(topic, number, message.offset(), latest[number], message.key(), value)
 
 
 def read_found(config: Config) -> dict[int, Found]:
     """The newest values in `runway.metrics`."""
-    newest = {(record.partition, record.key): record.value for record in read_topic(config, "metrics")}
+    newest = {(record.partition, record.key): record.value for record in iter_topic(config, "metrics")}
     return found_in(newest)
 
 
