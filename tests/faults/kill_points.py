@@ -37,8 +37,8 @@ POINTS = {
     # Reading and joining.
     "fetched": Point("runway_streams.batch_consumer:BatchConsumer._batch_message", after=True, most=3),
     "in_batch": Point("runway_streams.ground_truth.partition:Partition._save_rows", after=True, most=3),
-    "before_dead_letters": Point("agents.dead_letters:DeadLetters.send", after=False, most=3),
-    "after_dead_letters": Point("agents.dead_letters:DeadLetters.send", after=True, most=3),
+    "before_dead_letters": Point("agents.dead_letters:DeadLetters.send", after=False, most=2),
+    "after_dead_letters": Point("agents.dead_letters:DeadLetters.send", after=True, most=2),
     # Committing and emitting.
     "before_write": Point("tables.partition_store:PartitionStore.write", after=False, most=4),
     "after_write": Point("tables.partition_store:PartitionStore.write", after=True, most=4),

@@ -22,15 +22,17 @@ from tests.traffic import Traffic
 REACH_LIMIT_S = 60
 END_LIMIT_S = 20
 """A worker that has crashed ends within this time: its supervisor can start it again."""
-PAIRS, RATE = 1_500, 1_500
+PAIRS, PART_PAIRS, RATE = 1_500, 700, 1_500
 SHORT = {"RUNWAY_SESSION_TIMEOUT": "6"}
 """The shortest that Kafka takes: so long another worker waits for the partitions of one that was killed."""
 
 FLOWING = [
-    "fetched", "in_batch", "before_dead_letters", "after_dead_letters", "before_write", "after_write", "in_emission",
-    "after_emission", "before_group_commit", "in_opening", "after_fencing",
-]  # fmt: skip
-RAISING = ["in_batch", "before_dead_letters", "before_write", "after_write", "in_emission", "in_opening", "in_close"]
+    ["before_group_commit", "in_opening", "after_fencing", "fetched"],
+    ["in_batch", "before_dead_letters", "after_dead_letters"],
+    ["before_write", "after_write", "in_emission", "after_emission"],
+]
+"""Points of one worker, one after the other: most of a test's time is that of starting, catching up and comparing."""
+RAISING = [["in_opening", "in_batch", "before_dead_letters"], ["before_write", "after_write", "in_emission"], ["in_close"]]
 
 
 @pytest.mark.parametrize("name", POINTS)
@@ -81,40 +83,48 @@ async def goes_on(config: Config, traffic: Traffic, sending: asyncio.Future | No
         await verify(config, traffic.acknowledged)
 
 
-def flow(config: Config, traffic: Traffic) -> asyncio.Future:
-    return asyncio.ensure_future(asyncio.to_thread(traffic.send, config, rate=RATE))
+def flow(config: Config, traffic: Traffic, part: int = 0, parts: int = 1) -> asyncio.Future:
+    """Sends a part of the traffic, and the last one to the end."""
+    size = len(traffic.events) // parts
+    end = None if part == parts - 1 else (part + 1) * size
+    return asyncio.ensure_future(asyncio.to_thread(traffic.send, config, part * size, end, RATE))
 
 
 @pytest.mark.kafka
 @pytest.mark.fault
-@pytest.mark.parametrize("name", FLOWING)
-async def test_sigkill_under_traffic(topics, seed: int, started: Callable, name: str):
+@pytest.mark.parametrize("names", FLOWING, ids="-".join)
+async def test_sigkill_under_traffic(topics, seed: int, started: Callable, names: list[str]):
     config = await topics(partitions=2)
-    traffic = Traffic(seed, pairs=PAIRS)
-    sending = flow(config, traffic)
-    process = FaultyWorker(config, name, nth(name, seed))
-    started(process.start())
-    await ends_there(process)
-    await goes_on(config, traffic, sending)
+    traffic = Traffic(seed, pairs=PART_PAIRS * len(names))
+    for part, name in enumerate(names):
+        sending = flow(config, traffic, part, len(names))
+        process = FaultyWorker(config, name, nth(name, seed))
+        started(process.start())
+        await ends_there(process)
+        await sending
+    await goes_on(config, traffic)
 
 
 @pytest.mark.kafka
 @pytest.mark.fault
-@pytest.mark.parametrize("name", RAISING)
-async def test_a_bug_ends_the_worker_at_once_and_costs_nothing(topics, seed: int, started: Callable, name: str):
+@pytest.mark.parametrize("names", RAISING, ids="-".join)
+async def test_a_bug_ends_the_worker_at_once_and_costs_nothing(topics, seed: int, started: Callable, names: list[str]):
     config = await topics(partitions=2)
-    traffic = Traffic(seed, pairs=PAIRS)
-    sending = flow(config, traffic)
-    process = FaultyWorker(config, name, nth(name, seed), "RAISE")
-    started(process.start())
-    if name == "in_close":
-        await eventually(lambda: "Worker ready" in process.log.read_text(), REACH_LIMIT_S, process.tail)
-        process.process.terminate()
-    await eventually(process.reached, REACH_LIMIT_S, process.tail)
-    await eventually(lambda: not process.alive(), END_LIMIT_S, process.tail)
-    assert process.process.returncode > 0, "a bug is no good end"
-    assert "Injected" in process.log.read_text()
-    await goes_on(config, traffic, sending)
+    traffic = Traffic(seed, pairs=PART_PAIRS * len(names))
+    for part, name in enumerate(names):
+        sending = flow(config, traffic, part, len(names))
+        process = FaultyWorker(config, name, nth(name, seed), "RAISE")
+        began = process.log.stat().st_size if process.log.exists() else 0
+        started(process.start())
+        if name == "in_close":
+            await eventually(lambda p=process: "Worker ready" in p.log.read_text(), REACH_LIMIT_S, process.tail)
+            process.process.terminate()
+        await eventually(process.reached, REACH_LIMIT_S, process.tail)
+        await eventually(lambda p=process: not p.alive(), END_LIMIT_S, process.tail)
+        assert process.process.returncode > 0, "a bug is no good end"
+        assert "Injected" in process.log.read_bytes()[began:].decode(errors="replace")
+        await sending
+    await goes_on(config, traffic)
 
 
 @pytest.mark.kafka

@@ -35,7 +35,7 @@ def asleep(process: WorkerProcess) -> bool:
         return stat.read().rpartition(")")[2].split()[0] == "T"
 
 
-@pytest.mark.parametrize("name", ["in_batch", "before_write", "after_write", "in_emission"])
+@pytest.mark.parametrize("name", ["before_write", "after_write", "in_emission"])
 async def test_a_zombie_writes_nothing(topics, seed: int, started: Callable, name: str):
     config = await topics(partitions=2)
     traffic = Traffic(seed, pairs=2_000)
