@@ -29,6 +29,7 @@ FETCH_WAIT_MS = 200
 """How long a broker may wait to fill a fetch. aiokafka has one fetch a broker under way, so idle partitions would hold up
 busy ones for Faust's 1,500 ms."""
 CRASH_CHECK_S = 0.1
+REJOIN_PAUSE_S = 1.0
 KEYS = 64
 """Keys of a batch that are kept for the partitioner check."""
 
@@ -64,6 +65,7 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._denied: BaseException | None = None
+        self._rejoining: asyncio.Task[None] | None = None
         self.refused: dict[TP, BatchRefused] = {}
         """What is not read beyond a batch that cannot be taken; the others go on."""
 
@@ -115,6 +117,17 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
         error = self._denied or getattr(getattr(self._consumer, "_coordinator", None), "_pending_exception", None)
         if isinstance(error, DENIALS):
             raise error
+
+    async def rejoin_soon(self) -> None:
+        """Joins the group again after a moment, with the topics as they are then, so that its partitions are shared out anew."""
+        if self._rejoining is None or self._rejoining.done():
+            self._rejoining = asyncio.create_task(self._rejoin())
+
+    async def _rejoin(self) -> None:
+        await asyncio.sleep(REJOIN_PAUSE_S)
+        consumer = self._ensure_consumer()
+        await consumer._client.force_metadata_update()
+        consumer._coordinator.request_rejoin()
 
     def read_to_end_at(self, tp: TP) -> tuple[int, float] | None:
         """(position, wall time in ms of the last answer) where the position is the log's end; else None."""
@@ -231,6 +244,10 @@ class BatchConsumer(Consumer):
     async def _until_crashed(self) -> None:
         while not self.app.crashed:
             await asyncio.sleep(CRASH_CHECK_S)
+
+    async def ask_for_partitions_again(self) -> None:
+        """Has the group share out its partitions once more."""
+        await self._thread.call_thread(self._thread.rejoin_soon)
 
     async def read_again(self, tp: TP, offset: int) -> None:
         """Seeks back, for a batch that was dropped on the way."""

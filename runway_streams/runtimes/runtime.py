@@ -25,6 +25,9 @@ IDLE_MARGIN = MINUTE
 START_LIMIT_S = 60.0
 FRESH_LIMIT_S = 2.0
 """How long events wait for settings newer than they are; clocks that differ more than this must not stop the flow."""
+UNEVEN_LIMIT_S = 20.0
+"""For how long partitions that do not match are asked for again: a topic that is being made anew has none for a moment, and a
+static member that comes back is given what it had then."""
 STALL_S = 120.0
 """A topic-partition that has something to read but has not moved for this long makes the worker not alive."""
 _log = logging.getLogger(__name__)
@@ -48,6 +51,7 @@ class Runtime(ABC):
         self._owning = asyncio.Lock()
         """Held by whoever changes what is open: Faust may ask for positions again, or revoke, while state is still opening."""
         self._moved: dict[TP, tuple[int, float]] = {}
+        self._uneven_since: float | None = None
 
     @property
     def consumer(self) -> BatchConsumer:
@@ -75,12 +79,12 @@ class Runtime(ABC):
     async def positions(self, tps: set[TP]) -> dict[TP, int]:
         """Opens the state of the assigned partitions, and no other, and tells where each topic goes on."""
         await self._started.wait()
-        numbers = self._same_partitions(tps)
+        numbers = await self._same_partitions(tps)
         async with self._owning:
             await self.keep(numbers)
             opened = await self.open(numbers)
-        for number in numbers - opened.keys():
-            self.consumer.pause_partitions({TP(full, number) for full in self.short_names})
+        if closed := {tp for tp in tps if tp.partition not in opened}:
+            self.consumer.pause_partitions(closed)
         return {
             TP(self.names[topic], number): offset for number, offsets in opened.items() for topic, offset in offsets.items()
         }
@@ -159,17 +163,29 @@ class Runtime(ABC):
         """Whether the flow must wait."""
         return False
 
-    def _same_partitions(self, tps: set[TP]) -> set[int]:
+    async def _same_partitions(self, tps: set[TP]) -> set[int]:
+        """The partitions given of both topics; none while the group is asked for others. Raises Refused where that is in vain."""
         by_topic = {full: {tp.partition for tp in tps if tp.topic == full} for full in self.short_names}
         predictions, outcomes = (by_topic[self.names[topic]] for topic in (PREDICTIONS, OUTCOMES))
-        if predictions != outcomes:
+        if predictions == outcomes:
+            self._uneven_since = None
+            return predictions
+        now = time.monotonic()
+        if self._uneven_since is None:
+            self._uneven_since = now
+        told = (
+            f"The group gave this worker the partitions {sorted(predictions)} of the predictions but {sorted(outcomes)} of the "
+            "outcomes."
+        )
+        if now - self._uneven_since > UNEVEN_LIMIT_S:
             raise Refused(
-                f"The group gave this worker the partitions {sorted(predictions)} of the predictions but "
-                f"{sorted(outcomes)} of the outcomes.",
+                told,
                 "All workers of a group must run the same version, both topics need equal partition counts, and neither may be "
                 "deleted while workers run: see `runway topics check`.",
             )
-        return predictions
+        _log.warning("%s Asking for others.", told)
+        await self.consumer.ask_for_partitions_again()
+        return set()
 
     @abstractmethod
     async def connect(self) -> None: ...

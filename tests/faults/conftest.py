@@ -21,8 +21,8 @@ def start():
     """Starts workers and ends those that are left."""
     started: list[WorkerProcess] = []
 
-    def new(config: Config, instance: str = "worker-0", **environ: str) -> WorkerProcess:
-        started.append(WorkerProcess(config, instance=instance, **environ).start())
+    def new(config: Config, instance: str = "worker-0", name: str = "ground-truth", **environ: str) -> WorkerProcess:
+        started.append(WorkerProcess(config, name, instance, **environ).start())
         return started[-1]
 
     yield new

@@ -5,7 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
+from batch.cutoff import request_flush
+from batch.lake import open_lake
+from batch.segments import read_progress
 from runway_streams.errors import Refused
+from runway_streams.ground_truth.partition import PREDICTIONS
 from runway_streams.ground_truth.recovery import refuse_new_log
 from runway_streams.ground_truth.speed_rows import _read
 from tests.faults.test_refusals import free_port, reasons, remake
@@ -25,27 +29,36 @@ def test_a_log_that_ends_before_what_was_read_is_refused():
 @pytest.mark.fault
 async def test_a_topic_made_anew_under_a_running_worker_is_refused(topics, seed: int, start: Callable):
     config = await topics(partitions=1)
-    traffic = Traffic(seed, pairs=1_000)
     port = free_port()
-    process = start(config, "worker-0", RUNWAY_WEB_PORT=port)
-    await asyncio.to_thread(traffic.send, config)
+    process = start(config, RUNWAY_WEB_PORT=port)
+    await asyncio.to_thread(Traffic(seed, pairs=1_000).send, config)
     await caught_up(config, process)
     before = await _read(config)
     await remake(config, "predictions")
-    later = Traffic(seed + 1, pairs=200)
-    await asyncio.to_thread(later.send, config)
-    await eventually(lambda: refuses(process, port), 90, process.tail)
-    process.stop()
-    process.start()
-    await eventually(lambda: "it was made anew" in reasons(port), 60, process.tail)
+    await asyncio.to_thread(Traffic(seed + 1, pairs=200).send, config)
+    await refused_now_and_after_a_restart(process, port)
     after = await _read(config)
     assert sum(row[0] for row in after.values()) == sum(row[0] for row in before.values())
 
 
-def refuses(worker: WorkerProcess, port: str) -> bool:
-    """Whether it has ended with what to do, or says it on /readyz."""
-    if worker.alive():
-        return "it was made anew" in reasons(port)
-    assert worker.process.returncode == 2, worker.tail()
-    last = worker.tail().splitlines()[-1]
-    return "it was made anew" in last or "neither may be deleted" in last
+@pytest.mark.kafka
+@pytest.mark.fault
+async def test_a_topic_made_anew_under_a_running_archive_worker_is_refused(topics, seed: int, start: Callable):
+    config = await topics(partitions=1)
+    lake = open_lake(config.archive_url)
+    port = free_port()
+    process = start(config, name="archive", RUNWAY_WEB_PORT=port)
+    await asyncio.to_thread(Traffic(seed, pairs=1_000).send, config)
+    await asyncio.to_thread(request_flush, config, lake)
+    before = read_progress(lake, PREDICTIONS, 0)
+    await remake(config, "predictions")
+    await asyncio.to_thread(Traffic(seed + 1, pairs=200).send, config)
+    await refused_now_and_after_a_restart(process, port)
+    assert read_progress(lake, PREDICTIONS, 0) == before
+
+
+async def refused_now_and_after_a_restart(process: WorkerProcess, port: str) -> None:
+    await eventually(lambda: "it was made anew" in reasons(port), 90, process.tail)
+    process.stop()
+    process.start()
+    await eventually(lambda: "it was made anew" in reasons(port), 60, process.tail)

@@ -1,10 +1,14 @@
 """Opening and closing of partitions: Faust asks and revokes whenever it likes, and what is open follows the assignment."""
 
 import asyncio
+from types import SimpleNamespace
 
+import pytest
 from faust.types import TP
 
 from runway_streams.config import Config
+from runway_streams.errors import Refused
+from runway_streams.runtimes import runtime as runtimes
 from runway_streams.runtimes.runtime import Runtime
 
 
@@ -84,3 +88,24 @@ async def test_an_opening_that_fails_leaves_the_next_one_free(tmp_path):
     runtime.let.set()
     await runtime.positions(runtime.assigned(0))
     assert runtime.log == ["opening 0", "opening 0"]
+
+
+async def test_partitions_of_one_topic_alone_are_closed_and_others_asked_for_within_a_limit(tmp_path, monkeypatch):
+    runtime = SlowRuntime(tmp_path)
+    runtime.let.set()
+    asked, paused = [], set()
+
+    async def ask():
+        asked.append(True)
+
+    runtime.app = SimpleNamespace(
+        consumer=SimpleNamespace(ask_for_partitions_again=ask, pause_partitions=lambda tps: paused.update(tps))
+    )
+    await runtime.positions(runtime.assigned(0))
+    one = {TP(runtime.names["outcomes"], 0)}
+    assert await runtime.positions(one) == {}
+    assert (runtime.log[-1], asked, paused) == ("closing 0", [True], one)
+    await runtime.positions(runtime.assigned(0))
+    monkeypatch.setattr(runtimes, "UNEVEN_LIMIT_S", -1.0)
+    with pytest.raises(Refused, match=r"partitions \[\] of the predictions but \[0\] of the outcomes"):
+        await runtime.positions(one)
