@@ -39,7 +39,7 @@ def missed(spans: list[Span], at: int) -> list[Span]:
     """The spans once the edge was not there at `at`, though all edges were told.
 
     The span that covers `at` ends there; where the edge was seen again later, which came first, it begins anew at that
-    sighting. An absence at the very time of the first sighting takes nothing back.
+    sighting; those between are not known any more. An absence at the very time of the first sighting takes nothing back.
 
     >>> missed([Span(10, 15)], 20)
     [Span(start=10, last_seen=15, end=20)]

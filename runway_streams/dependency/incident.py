@@ -1,0 +1,157 @@
+"""Incident: several models at risk at once, folded to the one thing upstream that explains them.
+
+Statuses are an argument: whoever judges health gives them, for models and versions and, where known, for features, datasets
+and flows. Something *ails* if it is AT_RISK, drifting or failed. An ailing node is explained by an ailing node upstream of it
+unless all ways between lead through nodes that are known to be healthy: what is healthy passes nothing on.
+"""
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import Literal
+
+from msgspec import Struct
+
+from runway_streams.dependency.node import node_type
+from runway_streams.dependency.store import LineageStore
+from runway_streams.dependency.walk import FRONTIER, LIMIT_S, MAX_DEPTH, MAX_EDGES, check_depth
+
+State = Literal["HEALTHY", "AT_RISK", "DRIFTING", "FAILED", "RETRAINING", "UNKNOWN"]
+AILING: frozenset[State] = frozenset({"AT_RISK", "DRIFTING", "FAILED"})
+WORST_FIRST: tuple[State, ...] = ("FAILED", "DRIFTING", "AT_RISK")
+MAX_AILING = 2_000
+"""Ailing nodes that are explained at a time."""
+
+
+class Condition(Struct, frozen=True):
+    """How a node is doing: since when (epoch ms), and how badly (0 to 1, of what its judge measures)."""
+
+    state: State
+    since: int = 0
+    severity: float = 0.0
+
+
+class Incident(Struct, frozen=True):
+    """`root` is the highest ailing ancestor; `members` are the ailing nodes that it explains, itself not among them, each
+    with the path from the root. An alert is due for the root alone."""
+
+    root: str
+    state: State
+    since: int
+    severity: float
+    members: list[str]
+    paths: dict[str, list[str]]
+
+    @property
+    def models(self) -> list[str]:
+        """The models and versions among root and members."""
+        return [one for one in (self.root, *self.members) if node_type(one) in ("model", "version")]
+
+
+async def find_incidents(
+    store: LineageStore,
+    conditions: Mapping[str, Condition],
+    depth: int = 10,
+    as_of: int | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[list[Incident], bool]:
+    """Folds what ails into incidents, and says whether all of it was looked at, which the walk's limits may forbid. Each
+    ailing node is in one incident: that of the root which explains most, then of the one that ails worst, then longest.
+
+    Raises BadQuestion for a depth that is not answered, DependencyDown where the graph does not answer.
+    """
+    check_depth(depth)
+    deadline = clock() + LIMIT_S
+    ailing = sorted(node for node, condition in conditions.items() if condition.state in AILING)[:MAX_AILING]
+    healthy = {node for node, condition in conditions.items() if condition.state == "HEALTHY"}
+    inputs, whole = await _upstream(store, ailing, healthy, depth, as_of)
+    reach: dict[str, dict[str, list[str]]] = {}
+    for node in ailing:
+        late = clock() > deadline
+        reach[node] = {} if late else _ancestors(node, inputs, frozenset(ailing), depth)
+        whole &= not late
+    return fold(conditions, reach), whole and len(ailing) < MAX_AILING
+
+
+def fold(conditions: Mapping[str, Condition], reach: Mapping[str, Mapping[str, list[str]]]) -> list[Incident]:
+    """Incidents from what explains what: `reach` is, by ailing node, its ailing ancestors with the path from each.
+
+    >>> sick = {name: Condition("AT_RISK", since) for name, since in (("model:a", 5), ("model:b", 3), ("model:c", 1))}
+    >>> reach = {"model:a": {}, "model:b": {"model:a": ["model:a", "model:b"]}, "model:c": {}}
+    >>> [(one.root, one.members) for one in fold(sick, reach)]
+    [('model:a', ['model:b']), ('model:c', [])]
+    """
+    roots = _roots(conditions, reach)
+    explained = {root: [node for node in reach if root in reach[node]] for root in roots}
+    order = sorted(roots, key=lambda root: (-len(explained[root]), _gravity(conditions[root]), root))
+    taken: set[str] = set(roots)
+    incidents = []
+    for root in order:
+        members = [node for node in explained[root] if node not in taken]
+        taken |= set(members)
+        told = conditions[root]
+        paths = {node: reach[node][root] for node in members}
+        incidents.append(Incident(root, told.state, told.since, told.severity, members, paths))
+    return incidents
+
+
+def _roots(conditions: Mapping[str, Condition], reach: Mapping[str, Mapping[str, list[str]]]) -> list[str]:
+    """Those that nothing ailing explains; of several that explain each other, in a loop, the gravest."""
+    found = []
+    for node, above in reach.items():
+        # In a loop each is the other's ancestor: only what is not below this node as well stands above it.
+        rivals = [other for other in above if node in reach.get(other, {})]
+        strictly_above = above.keys() - set(rivals)
+        if not strictly_above and all(_before(conditions, node, rival) for rival in rivals):
+            found.append(node)
+    return found
+
+
+def _before(conditions: Mapping[str, Condition], one: str, other: str) -> bool:
+    return (_gravity(conditions[one]), one) < (_gravity(conditions[other]), other)
+
+
+def _gravity(condition: Condition) -> tuple[int, float, int]:
+    return WORST_FIRST.index(condition.state), -condition.severity, condition.since
+
+
+async def _upstream(
+    store: LineageStore, ailing: Collection[str], healthy: set[str], depth: int, as_of: int | None
+) -> tuple[dict[str, list[str]], bool]:
+    """The inputs of everything upstream of what ails, without what is healthy."""
+    inputs: dict[str, list[str]] = {}
+    frontier, seen, left = list(ailing), set(ailing), MAX_EDGES
+    for _ in range(min(depth, MAX_DEPTH)):
+        new: list[str] = []
+        for begin in range(0, len(frontier), FRONTIER):
+            edges = await store.edges(frontier[begin : begin + FRONTIER], "upstream", as_of, left + 1)
+            if len(edges) > left:
+                return inputs, False
+            left -= len(edges)
+            for edge in edges:
+                if edge.upstream in healthy:
+                    continue
+                inputs.setdefault(edge.downstream, []).append(edge.upstream)
+                if edge.upstream not in seen:
+                    seen.add(edge.upstream)
+                    new.append(edge.upstream)
+        frontier = new
+        if not frontier:
+            break
+    return inputs, True
+
+
+def _ancestors(node: str, inputs: Mapping[str, list[str]], ailing: frozenset[str], depth: int) -> dict[str, list[str]]:
+    """The ailing nodes above a node, each with a shortest path from it down to the node."""
+    paths = {node: [node]}
+    level = [node]
+    for _ in range(depth):
+        new = []
+        for one in level:
+            for above in inputs.get(one, ()):
+                if above not in paths:
+                    paths[above] = [above, *paths[one]]
+                    new.append(above)
+        level = new
+        if not level:
+            break
+    return {above: path for above, path in paths.items() if above in ailing and above != node}

@@ -1,0 +1,73 @@
+"""Incidents: what ails is folded to the highest ailing ancestor."""
+
+import itertools
+
+import pytest
+
+from runway_streams.dependency import incident
+from runway_streams.dependency.incident import Condition, find_incidents
+from runway_streams.dependency.refusals import BadQuestion
+from tests.runway_streams.dependency.graphs import FixedGraph, edges, letter
+
+
+def sick(names: str, state="AT_RISK", since=1) -> dict[str, Condition]:
+    return {letter(name): Condition(state, since) for name in names.split()}
+
+
+async def folded(graph: str, conditions: dict, **more) -> dict[str, list[str]]:
+    found, _ = await find_incidents(FixedGraph(edges(graph)), conditions, **more)
+    return {one.root: one.members for one in found}
+
+
+async def test_models_at_risk_below_a_drifting_feature_are_one_incident():
+    conditions = sick("A B") | sick("f", "DRIFTING")
+    found, whole = await find_incidents(FixedGraph(edges("f>x x>A f>B C>A")), conditions)
+    (one,) = found
+    assert (one.root, one.state, one.members, whole) == ("dataset:n/f", "DRIFTING", ["model:A", "model:B"], True)
+    assert one.paths["model:A"] == ["dataset:n/f", "dataset:n/x", "model:A"]
+    assert one.models == ["model:A", "model:B"]
+
+
+async def test_the_highest_of_a_chain_is_the_root():
+    assert await folded("A>b b>B B>C", sick("A B C")) == {"model:A": ["model:B", "model:C"]}
+
+
+async def test_what_is_healthy_passes_nothing_on():
+    graph = "A>H H>C"
+    assert set(await folded(graph, sick("A C") | sick("H", "HEALTHY"))) == {"model:A", "model:C"}
+    assert set(await folded(graph, sick("A C") | sick("H", "UNKNOWN"))) == {"model:A"}
+
+
+async def test_a_node_below_two_roots_is_with_the_one_that_explains_most():
+    graph = "f>A f>B g>B g>C g>D"
+    assert await folded(graph, sick("A B C D") | sick("f g", "DRIFTING")) == {
+        "dataset:n/g": ["model:B", "model:C", "model:D"], "dataset:n/f": ["model:A"],
+    }  # fmt: skip
+
+
+async def test_a_loop_has_one_root_the_gravest_in_it():
+    conditions = sick("A C") | sick("B", "FAILED")
+    assert await folded("A>B B>C C>A C>x x>D", conditions | sick("D")) == {"model:B": ["model:A", "model:C", "model:D"]}
+    longest = {letter(name): Condition("AT_RISK", since) for name, since in (("A", 3), ("B", 1))}
+    assert await folded("A>B B>A", longest) == {"model:B": ["model:A"]}
+
+
+async def test_what_nothing_explains_is_an_incident_of_its_own_and_depth_limits_explanations():
+    assert await folded("a>A", sick("A Z")) == {"model:A": [], "model:Z": []}
+    chain = "A>b b>c c>D"
+    assert await folded(chain, sick("A D"), depth=3) == {"model:A": ["model:D"]}
+    assert await folded(chain, sick("A D"), depth=2) == {"model:A": [], "model:D": []}
+
+
+async def test_nobody_ails_and_nothing_is_said():
+    assert await folded("a>A", sick("A", "HEALTHY")) == {}
+    with pytest.raises(BadQuestion):
+        await folded("a>A", {}, depth=0)
+
+
+async def test_limits_are_said(monkeypatch):
+    monkeypatch.setattr(incident, "MAX_EDGES", 1)
+    assert (await find_incidents(FixedGraph(edges("a>A b>A")), sick("A")))[1] is False
+    clock = itertools.count(0, 10).__next__
+    found, whole = await find_incidents(FixedGraph(edges("A>B")), sick("A B"), clock=clock)
+    assert (len(found), whole) == (2, False)
