@@ -17,3 +17,7 @@ class BadQuestion(RunwayError):
 
 class BadReport(RunwayError):
     """A report, or the event that brought it, cannot be taken as it is."""
+
+
+class QueueFull(RunwayError):
+    """So much waits for the graph already that no more can be kept."""
