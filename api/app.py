@@ -27,11 +27,12 @@ from api.settled import SettledDays
 from api.speed_view import SpeedView
 from batch.lake import open_lake
 from runway_streams.config import Config
+from runway_streams.database import Database
 from runway_streams.errors import RunwayError
 from runway_streams.ground_truth.model_settings_store import SettingsReader, encode_changes, wall_clock
 from runway_streams.ground_truth.settings import Settings
 from runway_streams.registry.changes import Registry
-from runway_streams.registry.database import Database
+from runway_streams.registry.migrate import MIGRATIONS
 from runway_streams.registry.mlflow_import import MlflowImport
 from runway_streams.registry.rate_limits import RateLimiter
 from runway_streams.telemetry import ApiTelemetry, ImportTelemetry, RegistryTelemetry, ViewTelemetry
@@ -67,7 +68,7 @@ def parts_of(config: Config, now: Clock) -> Parts:
 
 def open_registry(config: Config, now: Clock) -> Registry:
     """The registry of a process; its database is opened when it is first used."""
-    return Registry(Database.open(config.database, config.home), now, check_settings)
+    return Registry(Database.open(config.database, config.home, MIGRATIONS), now, check_settings)
 
 
 def check_settings(settings: ModelSettings) -> None:

@@ -39,12 +39,13 @@ from api.settled import SettledDays
 from api.speed_store import SpeedStore
 from batch.manifest import Manifest, ModelSeen
 from batch.view import Confusion, Histograms, Rows
+from runway_streams.database import Database
 from runway_streams.ground_truth import slim
 from runway_streams.ground_truth.full import Layout
 from runway_streams.ground_truth.records import full_key, mark_key, pack_full, pack_mark, pack_slim, slim_key
 from runway_streams.ground_truth.settings import Settings, SettingsHistory
 from runway_streams.registry.changes import Registry
-from runway_streams.registry.database import Database
+from runway_streams.registry.migrate import MIGRATIONS
 from runway_streams.times import HOUR
 from schemas.metrics_record import Mark
 
@@ -197,7 +198,7 @@ def over_http(view: MergedView, queries: list[Query], settled: SettledDays) -> l
 
 
 def _over_http(view: MergedView, queries: list[Query], settled: SettledDays, port: int, home: Path) -> list[float]:
-    registry = Registry(Database.open(None, home), lambda: END, Settings.from_document)
+    registry = Registry(Database.open(None, home, MIGRATIONS), lambda: END, Settings.from_document)
     app = make_app(view, registry, Middleware(Trust, principal=Principal("bench", "reader", (), "key")))
     app.state.settled = settled
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", access_log=False))

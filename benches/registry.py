@@ -26,10 +26,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from api.app import access_of, check_settings, make_app, parts_of
 from runway_streams.config import Config
+from runway_streams.database import Database
 from runway_streams.ground_truth.model_settings_store import wall_clock
 from runway_streams.registry import catalog, keys, tables, versions
 from runway_streams.registry.changes import Change, Registry, as_text
-from runway_streams.registry.database import Database
+from runway_streams.registry.migrate import MIGRATIONS
 from schemas.model import Model
 from schemas.model_version import ModelVersion
 from tests.postgres import PostgresServer
@@ -80,7 +81,7 @@ async def measure(url: str | None, count: int, per_model: int, requests: int) ->
     """All figures over one database."""
     with tempfile.TemporaryDirectory(prefix="runway-bench-") as folder:
         config = Config(home=Path(folder), database=url, rate_limit=10_000_000)
-        registry = Registry(Database.open(url, Path(folder)), wall_clock, check_settings)
+        registry = Registry(Database.open(url, Path(folder), MIGRATIONS), wall_clock, check_settings)
         began = time.perf_counter()
         await fill(registry, count, per_model)
         filled = time.perf_counter() - began

@@ -102,12 +102,13 @@ def judge_batch(published: datetime | None, now: datetime) -> Check:
 
 
 async def _registry(config: Config) -> AsyncIterator[Check]:
+    from runway_streams.database import Database
     from runway_streams.ground_truth.model_settings_store import wall_clock
     from runway_streams.registry import keys, outbox
-    from runway_streams.registry.database import Database
+    from runway_streams.registry.migrate import MIGRATIONS
 
     try:
-        database = Database.open(config.database, config.home)
+        database = Database.open(config.database, config.home, MIGRATIONS)
         async with aclosing(database), database.read() as connection:
             waiting, since = await outbox.backlog(connection)
             has_key = await keys.any_alive(connection, wall_clock())

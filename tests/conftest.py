@@ -8,9 +8,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from runway_streams.config import Config
+from runway_streams.database import Database
 from runway_streams.devstack.kafka import EmbeddedKafka
 from runway_streams.registry.changes import Registry
-from runway_streams.registry.database import Database
+from runway_streams.registry.migrate import MIGRATIONS
 from runway_streams.topics import create_topics
 from tests.clock import Clock
 from tests.mlflow_server import MlflowServer
@@ -65,7 +66,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 async def database(database_url: str, tmp_path: Path) -> AsyncIterator[Database]:
     """An open database of either kind, with the registry's tables."""
-    opened = Database.open(database_url, tmp_path)
+    opened = Database.open(database_url, tmp_path, MIGRATIONS)
     await opened.prepare()
     yield opened
     await opened.close()

@@ -24,8 +24,9 @@ from runway_streams.backup.manifest import (
     TopicCopy,
 )
 from runway_streams.config import Config
+from runway_streams.database import Database
 from runway_streams.errors import Refused
-from runway_streams.registry.database import Database
+from runway_streams.registry.migrate import MIGRATIONS
 from runway_streams.topics import describe_topics
 
 ATTEMPTS = 5
@@ -132,7 +133,7 @@ class _Copier:
 
 
 async def _dump_registry(config: Config, target: Lake, manifest: BackupManifest) -> list[BackupFile]:
-    database = Database.open(config.database, config.home)
+    database = Database.open(config.database, config.home, MIGRATIONS)
     revision: list[str] = []
     files: list[BackupFile] = []
     try:

@@ -11,9 +11,9 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runway_streams.database import Database
 from runway_streams.errors import Refused
-from runway_streams.registry import migrate
-from runway_streams.registry.database import Database
+from runway_streams.registry.migrate import MIGRATIONS
 from runway_streams.registry.tables import leases, metadata, rate_windows
 
 PART_BYTES = 4 << 20
@@ -31,7 +31,7 @@ Part = tuple[str, bytes, int]
 async def dump(database: Database, revision: list[str]) -> AsyncIterator[Part]:
     """All rows, in parts; `revision` is given the tables' migration."""
     async with database.snapshot() as connection:
-        revision.append(await connection.run_sync(migrate.revision))
+        revision.append(await connection.run_sync(MIGRATIONS.revision))
         for table in TABLES:
             async for lines, rows in _dump_table(connection, table):
                 yield table.name, lines, rows
@@ -64,8 +64,8 @@ async def filled_tables(database: Database) -> list[str]:
 
 def check_revision(revision: str) -> None:
     """Raises Refused where rows of tables of this migration do not fit into ours: what was only added may be missing."""
-    ours = migrate.newest()
-    if migrate.is_known(revision) and revision.partition(".")[0] == ours.partition(".")[0]:
+    ours = MIGRATIONS.newest()
+    if MIGRATIONS.is_known(revision) and revision.partition(".")[0] == ours.partition(".")[0]:
         return
     raise Refused(
         f"The registry in the backup has tables of revision {revision}, this version has {ours}.",

@@ -16,8 +16,9 @@ from runway_streams.backup.copies import check_files, restore_object, several
 from runway_streams.backup.make import Progress, Wanted, scratch_of
 from runway_streams.backup.manifest import LAKE, LAKE_FOLDERS, REGISTRY, BackupFile, BackupManifest, read_manifest
 from runway_streams.config import Config
+from runway_streams.database import Database, database_url
 from runway_streams.errors import Refused
-from runway_streams.registry.database import Database, database_url
+from runway_streams.registry.migrate import MIGRATIONS
 from runway_streams.topics import create_topics, describe_topics
 
 MARKER = "restore.json"
@@ -110,7 +111,7 @@ def _has_database(config: Config) -> bool:
 
 
 async def _filled_tables(config: Config) -> list[str]:
-    database = Database.open(config.database, config.home)
+    database = Database.open(config.database, config.home, MIGRATIONS)
     try:
         return await registry_rows.filled_tables(database)
     finally:
@@ -145,7 +146,7 @@ async def _restore_topics(
 
 
 async def _restore_registry(config: Config, source: Lake, manifest: BackupManifest) -> None:
-    database = Database.open(config.database, config.home)
+    database = Database.open(config.database, config.home, MIGRATIONS)
     files = [file for file in manifest.files if file.path.startswith(f"{REGISTRY}/")]
     try:
         await registry_rows.load(database, [(file.path.split("/")[1], partial(source.get, file.path)) for file in files])

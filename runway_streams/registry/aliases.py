@@ -4,9 +4,9 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runway_streams.database import insert_new
 from runway_streams.registry import catalog, versions
 from runway_streams.registry.changes import Change
-from runway_streams.registry.database import insert_new
 from runway_streams.registry.outbox import note_settings
 from runway_streams.registry.refusals import Conflict, Invalid, Unknown, stale
 from runway_streams.registry.tables import aliases

@@ -7,9 +7,9 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runway_streams.database import insert_all_new
 from runway_streams.errors import RunwayError
 from runway_streams.registry.changes import Change, as_text
-from runway_streams.registry.database import insert_all_new
 from runway_streams.registry.outbox import note_settings
 from runway_streams.registry.refusals import Conflict, Invalid, Unknown, stale
 from runway_streams.registry.settings import settings_of

@@ -9,7 +9,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from runway_streams.registry.database import Database
+from runway_streams.database import Database
 from runway_streams.registry.tables import audit
 from schemas.model_settings import ModelSettings
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import msgspec
 import sqlalchemy as sa
 
+from runway_streams.database import insert_new
 from runway_streams.registry.changes import Change, as_text
-from runway_streams.registry.database import insert_new
 from runway_streams.registry.refusals import Conflict, Invalid, Mismatch
 from runway_streams.registry.tables import idempotency
 from runway_streams.times import DAY

@@ -6,8 +6,8 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runway_streams.database import insert_new
 from runway_streams.registry.changes import Change
-from runway_streams.registry.database import insert_new
 from runway_streams.registry.mlflow_sync import Report
 from runway_streams.registry.tables import import_cursors
 

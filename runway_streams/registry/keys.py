@@ -17,8 +17,8 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runway_streams.database import insert_new
 from runway_streams.registry.changes import Change, as_text
-from runway_streams.registry.database import insert_new
 from runway_streams.registry.refusals import Conflict, Invalid, Unknown
 from runway_streams.registry.tables import api_keys
 from runway_streams.times import DAY

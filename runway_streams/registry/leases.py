@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+from runway_streams.database import insert_new
 from runway_streams.errors import RunwayError
 from runway_streams.registry.changes import Change, Registry
-from runway_streams.registry.database import insert_new
 from runway_streams.registry.tables import leases
 from runway_streams.times import HOUR
 

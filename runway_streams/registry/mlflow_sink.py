@@ -6,9 +6,9 @@ from collections import deque
 import msgspec
 import sqlalchemy as sa
 
+from runway_streams.database import insert_new
 from runway_streams.registry import aliases, catalog, versions
 from runway_streams.registry.changes import Change, Registry, as_text
-from runway_streams.registry.database import insert_new
 from runway_streams.registry.lifecycle import MOVES
 from runway_streams.registry.mlflow_mapping import Mark, our_aliases
 from runway_streams.registry.mlflow_sync import Key, Outcome

@@ -7,9 +7,9 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runway_streams.database import insert_new
 from runway_streams.errors import RunwayError
 from runway_streams.registry.changes import Change, as_text
-from runway_streams.registry.database import insert_new
 from runway_streams.registry.policies import check_policy
 from runway_streams.registry.refusals import Invalid, stale
 from runway_streams.registry.tables import policies

@@ -17,9 +17,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runway_streams.database import Database
 from runway_streams.errors import DependencyDown
 from runway_streams.registry.changes import Change
-from runway_streams.registry.database import Database
 from runway_streams.registry.tables import rate_windows
 from runway_streams.times import HOUR, MINUTE
 

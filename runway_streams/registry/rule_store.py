@@ -9,10 +9,10 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runway_streams.database import insert_new
 from runway_streams.errors import RunwayError
 from runway_streams.registry import catalog
 from runway_streams.registry.changes import Change, as_text
-from runway_streams.registry.database import insert_new
 from runway_streams.registry.refusals import Invalid, Unknown, stale
 from runway_streams.registry.rules import CompiledRule, Outcome, Verdict, check_rules
 from runway_streams.registry.tables import evaluations, models, rules

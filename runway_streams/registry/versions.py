@@ -7,10 +7,10 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runway_streams.database import insert_new
 from runway_streams.errors import RunwayError
 from runway_streams.registry import catalog
 from runway_streams.registry.changes import Change, as_text
-from runway_streams.registry.database import insert_new
 from runway_streams.registry.lifecycle import check_move
 from runway_streams.registry.outbox import note_settings
 from runway_streams.registry.refusals import Conflict, Invalid, Unknown, stale

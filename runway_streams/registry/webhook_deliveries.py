@@ -1,7 +1,7 @@
 """Webhook deliveries: which ones were taken, remembered for all processes as long as a copy would not be refused for its age."""
 
+from runway_streams.database import insert_new
 from runway_streams.registry.changes import Registry
-from runway_streams.registry.database import insert_new
 from runway_streams.registry.mlflow_sink import ACTOR
 from runway_streams.registry.mlflow_webhook import Delivery
 from runway_streams.registry.tables import webhook_deliveries

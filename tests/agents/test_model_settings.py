@@ -14,12 +14,13 @@ from prometheus_client import CollectorRegistry
 from agents.model_settings import SettingsRelay
 from agents.models_topic import open_models
 from runway_streams.config import Config
+from runway_streams.database import Database
 from runway_streams.devstack.kafka import EmbeddedKafka
 from runway_streams.errors import DependencyDown
 from runway_streams.kafka_down import kafka_errors
 from runway_streams.registry import versions
-from runway_streams.registry.database import Database
 from runway_streams.registry.leases import LostLease
+from runway_streams.registry.migrate import MIGRATIONS
 from runway_streams.telemetry import RegistryTelemetry, Scanned
 from runway_streams.topics import create_topics
 from schemas.model_settings import BinProfile, ReferenceProfile
@@ -265,7 +266,8 @@ from agents.model_settings import SettingsRelay
 from runway_streams.config import Config
 from runway_streams.ground_truth.settings import Settings
 from runway_streams.registry.changes import Registry
-from runway_streams.registry.database import Database
+from runway_streams.database import Database
+from runway_streams.registry.migrate import MIGRATIONS
 
 class Killed(SettingsRelay):
     async def mark(self, seqs):
@@ -277,7 +279,7 @@ async def seen(model_id):
 
 async def main(url, home, bootstrap, prefix):
     config = Config(home=Path(home), bootstrap=bootstrap, topic_prefix=prefix)
-    registry = Registry(Database.open(url, Path(home)), lambda: {now}, Settings.from_document)
+    registry = Registry(Database.open(url, Path(home), MIGRATIONS), lambda: {now}, Settings.from_document)
     await Killed(registry, config, seen, "killed")._run()
 
 asyncio.run(main(*sys.argv[1:]))
@@ -300,7 +302,7 @@ async def test_a_process_killed_before_it_marks_leaves_what_it_published(world, 
 @pytest.mark.fault
 async def test_kafka_may_go_and_come_back(tmp_path, monkeypatch):
     monkeypatch.setattr("agents.models_topic.TIMEOUT_MS", 2_000)
-    database = Database.open(None, tmp_path)
+    database = Database.open(None, tmp_path, MIGRATIONS)
     await database.prepare()
     with EmbeddedKafka(tmp_path / "kafka", heap="384m") as kafka:
         world = World(database, Config(home=tmp_path, bootstrap=kafka.bootstrap))

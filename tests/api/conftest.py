@@ -15,12 +15,13 @@ from api.principals import Principal
 from api.speed_store import SpeedStore
 from batch.manifest import Manifest, ModelSeen
 from batch.view import Confusion, Histograms, Rows
+from runway_streams.database import Database
 from runway_streams.ground_truth import slim
 from runway_streams.ground_truth.full import Layout
 from runway_streams.ground_truth.records import full_key, mark_key, pack_full, pack_mark, pack_slim, slim_key
 from runway_streams.ground_truth.settings import Settings, SettingsHistory
 from runway_streams.registry.changes import Registry
-from runway_streams.registry.database import Database
+from runway_streams.registry.migrate import MIGRATIONS
 from runway_streams.times import BIN, HOUR
 from schemas.metrics_record import Mark
 
@@ -225,7 +226,7 @@ def http_client(app):
 @pytest.fixture
 async def client(tmp_path):
     """`client(view)` is an HTTP client of the API over the view, with an empty registry."""
-    database = Database.open(None, tmp_path)
+    database = Database.open(None, tmp_path, MIGRATIONS)
 
     def of(view, now=NOW):
         return http_client(app_over(view, Registry(database, lambda: now, Settings.from_document)))

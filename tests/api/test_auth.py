@@ -18,9 +18,10 @@ from api.keys import delete_key, get_keys, post_key
 from api.oidc import Tokens
 from api.problems import EXCEPTION_HANDLERS, problem_response
 from runway_streams.config import Config
+from runway_streams.database import Database
 from runway_streams.registry import keys
 from runway_streams.registry.changes import Registry
-from runway_streams.registry.database import Database
+from runway_streams.registry.migrate import MIGRATIONS
 from runway_streams.registry.rate_limits import RateLimiter
 from runway_streams.registry.refusals import Conflict, Invalid, Mismatch, Unknown
 from runway_streams.times import DAY, MINUTE
@@ -171,7 +172,7 @@ async def test_a_key_that_expires_is_refused_at_once(registry, http, clock):
 
 async def test_without_the_database_those_who_were_here_go_on_for_ten_minutes(registry, clock, tmp_path):
     (tmp_path / "folder.db").mkdir()
-    down = Database.open(f"sqlite:///{tmp_path / 'folder.db'}", tmp_path)
+    down = Database.open(f"sqlite:///{tmp_path / 'folder.db'}", tmp_path, MIGRATIONS)
     app, (_, key), (_, new) = app_of(registry), await make(registry), await make(registry)
     async with client_of(app) as http:
         assert (await http.get("/whoami", headers=bearer(key))).status_code == 200
@@ -195,7 +196,7 @@ async def test_a_key_ends_by_itself_without_the_database_too(registry, clock, tm
     async with client_of(app) as http:
         assert (await http.get("/whoami", headers=bearer(key))).status_code == 200
         up = registry.database
-        object.__setattr__(registry, "database", Database.open(f"sqlite:///{tmp_path / 'folder.db'}", tmp_path))
+        object.__setattr__(registry, "database", Database.open(f"sqlite:///{tmp_path / 'folder.db'}", tmp_path, MIGRATIONS))
         clock.ms += MINUTE
         assert (await http.get("/whoami", headers=bearer(key))).status_code == 503
         await registry.database.close()
@@ -217,7 +218,7 @@ async def test_an_address_may_try_a_hundred_wrong_credentials_a_minute(registry,
 
 
 async def test_two_processes_share_a_principals_limit(registry, database_url, tmp_path, clock):
-    other = Database.open(database_url, tmp_path)
+    other = Database.open(database_url, tmp_path, MIGRATIONS)
     apps = [app_of(each, limit=25) for each in (registry, Registry(other, clock, registry.check_settings))]
     (_, key), (_, second) = await make(registry), await make(registry)
     async with client_of(apps[0]) as one, client_of(apps[1]) as two:

@@ -6,9 +6,10 @@ import pytest
 
 from api.app import access_of, check_settings, make_app
 from runway_streams.config import Config
+from runway_streams.database import Database
 from runway_streams.registry import keys
 from runway_streams.registry.changes import Registry
-from runway_streams.registry.database import Database
+from runway_streams.registry.migrate import MIGRATIONS
 from tests.api.conftest import NOON, NOW, Event, http_client, merged_view
 from tests.postgres import PostgresServer
 
@@ -22,7 +23,7 @@ def server(tmp_path_factory):
 async def test_a_database_is_taken_away_and_given_back(server, tmp_path):
     config = Config(home=tmp_path, database=server.url())
     clock = [NOW]
-    registry = Registry(Database.open(config.database, tmp_path), lambda: clock[0], check_settings)
+    registry = Registry(Database.open(config.database, tmp_path, MIGRATIONS), lambda: clock[0], check_settings)
     async with registry.change("test") as change:
         _, key = await keys.create(change, "ops", "admin")
         _, other = await keys.create(change, "unused", "reader")

@@ -8,9 +8,10 @@ import pytest
 
 from api.app import access_of, check_settings, make_app
 from runway_streams.config import Config
+from runway_streams.database import Database
 from runway_streams.registry import keys
 from runway_streams.registry.changes import Registry
-from runway_streams.registry.database import Database
+from runway_streams.registry.migrate import MIGRATIONS
 from tests.api.conftest import NOW, merged_view
 
 LIMIT = 400
@@ -30,7 +31,7 @@ class RoundRobin(httpx.AsyncBaseTransport):
 async def http(database_url, tmp_path):
     """A client of two applications that share nothing but the database; their clock stands still."""
     config = Config(home=tmp_path, database=database_url, rate_limit=LIMIT)
-    registries = [Registry(Database.open(database_url, tmp_path), lambda: NOW, check_settings) for _ in range(2)]
+    registries = [Registry(Database.open(database_url, tmp_path, MIGRATIONS), lambda: NOW, check_settings) for _ in range(2)]
     apps = [make_app(merged_view(), registry, access_of(config, registry)) for registry in registries]
     async with registries[0].change("test") as change:
         _, key = await keys.create(change, "two", "admin")

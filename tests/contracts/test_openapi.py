@@ -13,10 +13,11 @@ import uvicorn
 
 from api.app import access_of, check_settings, make_app
 from runway_streams.config import Config
+from runway_streams.database import Database
 from runway_streams.ground_truth.model_settings_store import wall_clock
 from runway_streams.registry import catalog, keys, versions
 from runway_streams.registry.changes import Registry
-from runway_streams.registry.database import Database
+from runway_streams.registry.migrate import MIGRATIONS
 from schemas.model import Model
 from schemas.model_version import ModelVersion
 from tests.api.conftest import NOON, Event, FakeBatchView, merged_view
@@ -33,7 +34,7 @@ LIMIT_S = 240
 def server(database_url, tmp_path):
     """The API with its real authentication over a real socket; yields its URL and an admin's key."""
     config = Config(home=tmp_path, database=database_url, rate_limit=1_000_000)
-    database = Database.open(database_url, tmp_path)
+    database = Database.open(database_url, tmp_path, MIGRATIONS)
     registry = Registry(database, wall_clock, check_settings)
     key = asyncio.run(fill(registry))
     view = merged_view([Event(NOON * 12)], FakeBatchView([Event(NOON * 12)], NOON + 1))

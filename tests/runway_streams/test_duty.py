@@ -3,11 +3,12 @@
 import asyncio
 
 from runway_streams import duty
+from runway_streams.database import Database
 from runway_streams.duty import Duty
 from runway_streams.errors import DependencyDown
 from runway_streams.ground_truth.model_settings_store import wall_clock
 from runway_streams.registry.changes import Registry
-from runway_streams.registry.database import Database
+from runway_streams.registry.migrate import MIGRATIONS
 from tests.postgres import PostgresServer
 from tests.running import eventually
 
@@ -67,7 +68,7 @@ async def test_what_is_away_is_tried_again_and_said(database):
 async def test_a_database_that_goes_and_comes_back_is_a_pause(tmp_path_factory, tmp_path, monkeypatch):
     monkeypatch.setattr(duty, "LEASE_MS", 1_000)
     with PostgresServer(tmp_path_factory.mktemp("bounced")) as server:
-        database = Database.open(server.url(), tmp_path)
+        database = Database.open(server.url(), tmp_path, MIGRATIONS)
         await database.prepare()
         part = Count(Registry(database, wall_clock, lambda settings: None), "a")
         part.start()

@@ -6,6 +6,7 @@ from runway_streams.registry.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],
+    version_table=context.config.attributes["version_table"],
     target_metadata=metadata,
     render_as_batch=True,
     transactional_ddl=False,  # the transaction is the caller's

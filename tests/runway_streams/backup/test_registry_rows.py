@@ -5,10 +5,11 @@ import pytest
 import sqlalchemy as sa
 
 from runway_streams.backup import registry_rows
+from runway_streams.database import Database
 from runway_streams.errors import Refused
 from runway_streams.registry import catalog, keys, policy_store
 from runway_streams.registry.changes import Registry
-from runway_streams.registry.database import Database
+from runway_streams.registry.migrate import MIGRATIONS
 from runway_streams.registry.tables import audit, leases, metadata, profiles
 from schemas.model import Model
 from schemas.policy import Policy
@@ -55,7 +56,7 @@ async def other(request, tmp_path):
         url = f"sqlite:///{tmp_path / 'other.db'}"
     else:
         url = request.getfixturevalue("postgres").create(f"other{abs(hash(request.node.nodeid))}")
-    opened = Database.open(url, tmp_path)
+    opened = Database.open(url, tmp_path, MIGRATIONS)
     yield opened
     await opened.close()
 

@@ -5,9 +5,10 @@ import asyncio
 import pytest
 import sqlalchemy as sa
 
+from runway_streams.database import Database
 from runway_streams.registry.changes import Registry
-from runway_streams.registry.database import Database
 from runway_streams.registry.idempotency import StoredAnswer, begin, check_key, clear_answers, digest_of, finish
+from runway_streams.registry.migrate import MIGRATIONS
 from runway_streams.registry.refusals import Conflict, Invalid, Mismatch
 from runway_streams.registry.tables import idempotency, leases
 from runway_streams.times import DAY
@@ -49,7 +50,7 @@ async def test_a_repeat_is_answered_as_before_and_does_nothing(registry):
 
 
 async def test_of_many_at_one_moment_in_several_processes_one_runs(registry, database_url, tmp_path):
-    other = Database.open(database_url, tmp_path)
+    other = Database.open(database_url, tmp_path, MIGRATIONS)
     both = (registry, Registry(other, registry.now, registry.check_settings))
     found = await asyncio.gather(*(post(both[n % 2]) for n in range(12)))
     assert sorted(ran for ran, _ in found) == [False] * 11 + [True]

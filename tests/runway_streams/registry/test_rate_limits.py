@@ -6,9 +6,10 @@ from collections import Counter
 import pytest
 import sqlalchemy as sa
 
+from runway_streams.database import Database
 from runway_streams.registry import rate_limits
 from runway_streams.registry.changes import Registry
-from runway_streams.registry.database import Database
+from runway_streams.registry.migrate import MIGRATIONS
 from runway_streams.registry.rate_limits import RateLimiter, Verdict, clear_windows
 from runway_streams.registry.tables import rate_windows
 from runway_streams.times import HOUR, MINUTE
@@ -33,7 +34,7 @@ async def rows_of(database):
 
 @pytest.mark.parametrize("limit", [1, 7, 100, 230])
 async def test_several_processes_together_allow_exactly_the_limit(database, database_url, tmp_path, clock, limit):
-    others = [Database.open(database_url, tmp_path) for _ in range(2)]
+    others = [Database.open(database_url, tmp_path, MIGRATIONS) for _ in range(2)]
     limiters = [RateLimiter(each, limit, clock) for each in (database, *others)]
     found = await asyncio.gather(*(limiters[n % 3].take("key:a") for n in range(3 * limit + 30)))
     assert sum(verdict.allowed for verdict in found) == limit
@@ -77,7 +78,7 @@ async def test_what_a_process_knows_is_bounded_and_what_it_forgot_still_counts(d
 
 async def test_without_a_database_each_process_limits_by_itself(tmp_path, clock):
     (tmp_path / "folder.db").mkdir()
-    down = Database.open(f"sqlite:///{tmp_path / 'folder.db'}", tmp_path)
+    down = Database.open(f"sqlite:///{tmp_path / 'folder.db'}", tmp_path, MIGRATIONS)
     limiters = [RateLimiter(down, 5, clock) for _ in range(2)]
     for limiter in limiters:
         assert [await limiter.take("a") for _ in range(6)] == [Verdict(True, degraded=True)] * 5 + [
@@ -89,7 +90,7 @@ async def test_without_a_database_each_process_limits_by_itself(tmp_path, clock)
 
 async def test_a_database_that_comes_back_counts_for_all_again(database, clock, tmp_path):
     (tmp_path / "folder.db").mkdir()
-    down = Database.open(f"sqlite:///{tmp_path / 'folder.db'}", tmp_path)
+    down = Database.open(f"sqlite:///{tmp_path / 'folder.db'}", tmp_path, MIGRATIONS)
     limiter = RateLimiter(down, 40, clock)
     assert (await limiter.take("a")).degraded
     limiter._database = database
@@ -105,7 +106,7 @@ async def test_what_was_given_out_before_the_database_went_counts(database, cloc
     limiter = RateLimiter(database, 40, clock)
     assert [(await limiter.take("a")).degraded for _ in range(2)] == [False] * 2
     (tmp_path / "folder.db").mkdir()
-    limiter._database = down = Database.open(f"sqlite:///{tmp_path / 'folder.db'}", tmp_path)
+    limiter._database = down = Database.open(f"sqlite:///{tmp_path / 'folder.db'}", tmp_path, MIGRATIONS)
     found = [await limiter.take("a") for _ in range(40)]
     assert sum(verdict.allowed for verdict in found) == 38
     await down.close()

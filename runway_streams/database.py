@@ -1,4 +1,4 @@
-"""The registry's database: SQLite by default, PostgreSQL by URL, with one way to read and one to write."""
+"""A service's database: SQLite by default, PostgreSQL by URL, with one way to read and one to write."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemy
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from runway_streams.errors import ConfigError, DependencyDown
-from runway_streams.registry import migrate
+from runway_streams.migrations import Migrations
 
 POOL = 8
 """Connections of one process."""
@@ -32,27 +32,28 @@ DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "po
 class Database:
     """Transactions on one database.
 
-        database = Database.open(None, home)   # SQLite below home
+        database = Database.open(None, home, MIGRATIONS)   # SQLite below home
         async with database.write() as connection:
             await connection.execute(...)
 
-    The first use brings the tables to this version of the program, by one process at a time.
+    The first use brings the service's tables to this version of the program, by one process at a time.
 
     A write of SQLite begins by taking the only write lock, so that a transaction never has to be thrown away half-way;
     writers of one process wait for each other in a queue, those of several in turns of at most 10 s.
     """
 
-    def __init__(self, engine: AsyncEngine):
+    def __init__(self, engine: AsyncEngine, migrations: Migrations):
         self.engine = engine
+        self._migrations = migrations
         self._is_sqlite = engine.dialect.name == "sqlite"
         self._writing = asyncio.Lock()
         self._preparing = asyncio.Lock()
         self._prepared: int | None = None  # the inode of SQLite's file, 0 for a server
 
     @classmethod
-    def open(cls, url: str | None, home: Path) -> "Database":
+    def open(cls, url: str | None, home: Path, migrations: Migrations) -> "Database":
         """Makes the engine; nothing is connected yet. Raises ConfigError where the URL is none that we can use."""
-        parsed = database_url(url, home)
+        parsed = database_url(url, home, migrations.variable)
         if parsed.get_backend_name() == "sqlite":
             if parsed.database:
                 Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +63,7 @@ class Database:
         else:
             times = {"timeout": CONNECT_S, "command_timeout": WAIT_S}
             engine = create_async_engine(parsed, pool_size=POOL, pool_timeout=WAIT_S, pool_pre_ping=True, connect_args=times)
-        return cls(engine)
+        return cls(engine, migrations)
 
     async def prepare(self) -> None:
         """Upgrades the tables, once. Raises DependencyDown, or Refused where they are newer than the program."""
@@ -75,7 +76,7 @@ class Database:
             if self._prepared is not None and place != self._prepared:
                 await self._leave(place)
             async with self._begin(writes=True) as connection:
-                await connection.run_sync(migrate.upgrade)
+                await connection.run_sync(self._migrations.upgrade)
             self._prepared = self._place()
 
     def _is_prepared(self, place: int | None) -> bool:
@@ -112,12 +113,36 @@ class Database:
     @contextlib.asynccontextmanager
     async def _begin(self, *, writes: bool, isolation: str = "") -> AsyncIterator[AsyncConnection]:
         queue = self._writing if writes and self._is_sqlite else contextlib.nullcontext()
-        async with queue, _database_errors(self.engine), self.engine.connect() as connection:
+        async with queue, self._errors(), self.engine.connect() as connection:
             await connection.execution_options(runway_writes=writes)
             if isolation and not self._is_sqlite:  # whose readers always see one state
                 await connection.execution_options(isolation_level=isolation)
             async with connection.begin():
                 yield connection
+
+    @contextlib.asynccontextmanager
+    async def _errors(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except IntegrityError:
+            raise  # what the rows say, not the connection
+        except DBAPIError as error:
+            if not _is_outage(error, self.engine):
+                raise
+            raise self._down(error.orig or error) from error
+        except (OSError, TimeoutError, sa.exc.TimeoutError) as error:
+            raise self._down(error) from error
+        except Exception as error:
+            # The driver's own errors while it connects are not wrapped.
+            if isinstance(error, SQLAlchemyError) or not type(error).__module__.startswith("asyncpg"):
+                raise
+            raise self._down(error) from error
+
+    def _down(self, error: BaseException) -> DependencyDown:
+        place = self.engine.url.render_as_string(hide_password=True)
+        why = next(iter(str(error).splitlines()), "") or type(error).__name__
+        service, variable = self._migrations.service, self._migrations.variable
+        return DependencyDown(f"The {service}'s database {place} does not answer: {why}.", f"Start it, or check {variable}.")
 
     def _place(self) -> int | None:
         """What tells one database from another in its place: the file's inode, None where it is missing."""
@@ -132,11 +157,11 @@ class Database:
         # Open connections would go on writing into a file that nobody can find any more; new ones would make an empty one.
         await self.engine.dispose()
         if place is None:
-            raise _down(self.engine, FileNotFoundError("its file is gone"))
+            raise self._down(FileNotFoundError("its file is gone"))
 
 
-def database_url(url: str | None, home: Path) -> sa.URL:
-    """The URL with the driver that we use; SQLite in `home/registry.db` without one.
+def database_url(url: str | None, home: Path, variable: str = "RUNWAY_DATABASE") -> sa.URL:
+    """The URL with the driver that we use; SQLite in `home/registry.db` without one. Raises ConfigError, naming the variable.
 
     >>> database_url("postgresql://runway@db/runway", Path("/h")).drivername
     'postgresql+asyncpg'
@@ -149,19 +174,19 @@ def database_url(url: str | None, home: Path) -> sa.URL:
     try:
         parsed = sa.make_url(url)
     except ArgumentError:
-        raise ConfigError("RUNWAY_DATABASE is not a URL.", remedy) from None
+        raise ConfigError(f"{variable} is not a URL.", remedy) from None
     driver = DRIVERS.get(parsed.get_backend_name())
     if driver is None or (driver == DRIVERS["sqlite"] and not parsed.database):
-        raise ConfigError(f"RUNWAY_DATABASE names {parsed.get_backend_name()!r}, which cannot be used.", remedy)
-    return _with_ssl(parsed.set(drivername=driver), remedy)
+        raise ConfigError(f"{variable} names {parsed.get_backend_name()!r}, which cannot be used.", remedy)
+    return _with_ssl(parsed.set(drivername=driver), variable, remedy)
 
 
-def _with_ssl(url: sa.URL, remedy: str) -> sa.URL:
+def _with_ssl(url: sa.URL, variable: str, remedy: str) -> sa.URL:
     # libpq's name for it, which people know, is not the driver's.
     query = {"ssl" if name == "sslmode" else name: value for name, value in url.query.items()}
     unknown = sorted(query.keys() - QUERY)
     if unknown:
-        raise ConfigError(f"RUNWAY_DATABASE has the parameter {unknown[0]!r}, which cannot be used.", remedy)
+        raise ConfigError(f"{variable} has the parameter {unknown[0]!r}, which cannot be used.", remedy)
     return url.set(query=query)
 
 
@@ -203,25 +228,6 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-@contextlib.asynccontextmanager
-async def _database_errors(engine: AsyncEngine) -> AsyncIterator[None]:
-    try:
-        yield
-    except IntegrityError:
-        raise  # what the rows say, not the connection
-    except DBAPIError as error:
-        if not _is_outage(error, engine):
-            raise
-        raise _down(engine, error.orig or error) from error
-    except (OSError, TimeoutError, sa.exc.TimeoutError) as error:
-        raise _down(engine, error) from error
-    except Exception as error:
-        # The driver's own errors while it connects are not wrapped.
-        if isinstance(error, SQLAlchemyError) or not type(error).__module__.startswith("asyncpg"):
-            raise
-        raise _down(engine, error) from error
-
-
 def _is_outage(error: DBAPIError, engine: AsyncEngine) -> bool:
     if error.connection_invalidated or isinstance(error, sa.exc.InterfaceError | sa.exc.InternalError):
         return True
@@ -235,9 +241,3 @@ def _is_outage(error: DBAPIError, engine: AsyncEngine) -> bool:
     return isinstance(error.orig, OSError) or any(
         word in text for word in ("shutting down", "terminat", "timeout", "connection")
     )
-
-
-def _down(engine: AsyncEngine, error: BaseException) -> DependencyDown:
-    place = engine.url.render_as_string(hide_password=True)
-    why = next(iter(str(error).splitlines()), "") or type(error).__name__
-    return DependencyDown(f"The registry's database {place} does not answer: {why}.", "Start it, or check RUNWAY_DATABASE.")

@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from runway_streams.database import Database, database_url, insert_new
 from runway_streams.errors import ConfigError, DependencyDown, Refused
-from runway_streams.registry import migrate
-from runway_streams.registry.database import Database, database_url, insert_new
+from runway_streams.registry.migrate import MIGRATIONS
 from runway_streams.registry.tables import leases, metadata
 from tests.postgres import PostgresServer
 
@@ -28,7 +28,7 @@ async def test_migrations_lead_to_the_tables(database):
 
 
 async def test_many_processes_may_upgrade_at_once(database_url, tmp_path):
-    several = [Database.open(database_url, tmp_path) for _ in range(4)]
+    several = [Database.open(database_url, tmp_path, MIGRATIONS) for _ in range(4)]
     await asyncio.gather(*(each.prepare() for each in several))
     for each in several:
         await each.close()
@@ -37,16 +37,16 @@ async def test_many_processes_may_upgrade_at_once(database_url, tmp_path):
 async def test_tables_of_a_newer_version_are_refused(database):
     async with database.write() as connection:
         await connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
-    another = Database(database.engine)
+    another = Database(database.engine, MIGRATIONS)
     with pytest.raises(Refused, match="9999"):
         await another.prepare()
 
 
 async def test_a_newer_version_that_has_only_added_tables_leaves_us_at_work(database):
-    added = f"{migrate.newest()}.1"
+    added = f"{MIGRATIONS.newest()}.1"
     async with database.write() as connection:
         await connection.execute(sa.text(f"UPDATE alembic_version SET version_num = '{added}'"))
-    another = Database(database.engine)
+    another = Database(database.engine, MIGRATIONS)
     async with another.write() as connection:
         await connection.execute(leases.insert().values(duty="d", holder="a", until=1))
     async with another.read() as connection:
@@ -76,7 +76,7 @@ async def test_of_many_that_insert_one_row_one_wins(database):
 
 async def test_a_server_that_is_gone_is_a_dependency_that_is_down(tmp_path_factory, tmp_path):
     with PostgresServer(tmp_path_factory.mktemp("bounced")) as server:
-        database = Database.open(server.url(), tmp_path)
+        database = Database.open(server.url(), tmp_path, MIGRATIONS)
         await database.prepare()
         await asyncio.to_thread(server.stop, "immediate")
         for _ in range(2):
@@ -89,7 +89,7 @@ async def test_a_server_that_is_gone_is_a_dependency_that_is_down(tmp_path_facto
 
 async def test_a_file_that_is_taken_away_is_missed_and_one_put_in_its_place_is_used(tmp_path):
     file, aside = tmp_path / "registry.db", tmp_path / "aside"
-    database = Database.open(None, tmp_path)
+    database = Database.open(None, tmp_path, MIGRATIONS)
     async with database.write() as connection:
         await connection.execute(leases.insert().values(duty="d", holder="before", until=1))
     await database.close()
@@ -105,7 +105,7 @@ async def test_a_file_that_is_taken_away_is_missed_and_one_put_in_its_place_is_u
 
 async def test_whatever_a_server_says_while_it_stops_and_starts_it_is_down(tmp_path_factory, tmp_path):
     with PostgresServer(tmp_path_factory.mktemp("bounced")) as server:
-        database = Database.open(server.url(), tmp_path)
+        database = Database.open(server.url(), tmp_path, MIGRATIONS)
         await database.prepare()
         is_over, down = asyncio.Event(), []
 
@@ -132,7 +132,7 @@ async def test_whatever_a_server_says_while_it_stops_and_starts_it_is_down(tmp_p
 async def test_a_folder_that_cannot_be_written_is_a_dependency_that_is_down(tmp_path):
     threads = threading.active_count()
     (tmp_path / "file.db").mkdir()
-    database = Database.open(f"sqlite:///{tmp_path / 'file.db'}", tmp_path)
+    database = Database.open(f"sqlite:///{tmp_path / 'file.db'}", tmp_path, MIGRATIONS)
     with pytest.raises(DependencyDown, match="unable to open"):
         await database.prepare()
     await database.close()
@@ -148,7 +148,7 @@ def test_other_databases_are_refused(url):
 
 
 def test_a_password_is_in_no_error():
-    database = Database.open("postgresql://runway:hunter2@127.0.0.1:1/x", Path("/h"))
+    database = Database.open("postgresql://runway:hunter2@127.0.0.1:1/x", Path("/h"), MIGRATIONS)
 
     async def fail():
         async with database.read():
@@ -160,7 +160,7 @@ def test_a_password_is_in_no_error():
 
 
 async def test_many_may_be_the_first_to_use_a_database(tmp_path):
-    database = Database.open(None, tmp_path)
+    database = Database.open(None, tmp_path, MIGRATIONS)
     assert await asyncio.gather(*(holder_of(database) for _ in range(8))) == [None] * 8
     await database.close()
 
