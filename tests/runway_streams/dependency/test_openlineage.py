@@ -174,9 +174,11 @@ def test_names_of_datasets(dataset: dict, node: str):
 
 def test_wholes_of_a_run():
     start, done = event("START", 0, inputs=["a"]), event("COMPLETE", 9, outputs=["b"])
-    wholes = lambda *events: [
-        bool(x) for x in (run_report(told(*events)).whole_inputs, run_report(told(*events)).whole_outputs)
-    ]  # noqa: E731
+
+    def wholes(*events: dict) -> list[bool]:
+        report = run_report(told(*events))
+        return [bool(report.whole_inputs), bool(report.whole_outputs)]
+
     assert wholes(start) == [False, False]
     assert wholes(done) == [False, True], "its inputs may have come with a START that is still on its way"
     assert wholes(start, done) == [True, True]
