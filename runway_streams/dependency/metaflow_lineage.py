@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from runway_streams.dependency.edge import Claim, Source
+from runway_streams.dependency.edge import Claim, Kind, Source
 from runway_streams.dependency.metaflow_run import MetaflowRun
 from runway_streams.dependency.node import DEFAULT_NAMESPACE, Node, model_node, named, split_name
 from runway_streams.dependency.refusals import BadNode
@@ -58,6 +58,9 @@ class _Said(Struct):
     whole: bool = False
     source: Source = "declared"
     confidence: float = IN_TAGS
+
+    def claim(self, upstream: str, downstream: str, kind: Kind) -> Claim:
+        return Claim(upstream, downstream, kind, self.source, self.confidence)
 
 
 def told_by(run: MetaflowRun, model_id: str | None = None) -> Told:
@@ -105,19 +108,18 @@ def run_node(flow: str, run_id: str) -> str:
 
 def _report(run: MetaflowRun, flow: str, said: _Said, version: str | None) -> Report:
     """A model takes the inputs and gives the outputs, where one was made; else the flow does."""
-    trust = {"source": said.source, "confidence": said.confidence}
     model = f"model:{said.model}" if said.model else None
     target, claims, nodes = model or flow, [], [Node(flow)]
     if model:
-        claims.append(Claim(flow, model, "produces", **trust))
-    claims += [Claim(one, target, "feeds", **trust) for one in said.inputs if one != target]
-    claims += [Claim(target, one, "produces", **trust) for one in said.outputs if one != target]
+        claims.append(said.claim(flow, model, "produces"))
+    claims += [said.claim(one, target, "feeds") for one in said.inputs if one != target]
+    claims += [said.claim(target, one, "produces") for one in said.outputs if one != target]
     whole = [target] if said.whole and run.finished_at is not None else []
     if model and version:
         node, made = f"{model}@{version}", run_node(run.flow, run.id)
-        claims += [Claim(flow, made, "produces", "observed"), Claim(made, node, "produces", **trust)]
-        claims += [Claim(node, model, "version_of", **trust)]
-        claims += [Claim(one, node, "feeds", **trust) for one in said.inputs if one != node]
+        claims += [Claim(flow, made, "produces", "observed"), said.claim(made, node, "produces")]
+        claims += [said.claim(node, model, "version_of")]
+        claims += [said.claim(one, node, "feeds") for one in said.inputs if one != node]
         facts = {"flow": run.flow, "started_at": run.started_at, "finished_at": run.finished_at}
         nodes += [Node(made, facts), Node(node, {"training_run": run.pathspec})]
     # All inputs of the model are told: what an earlier run told and this one does not, has ended, versions of its own included.
