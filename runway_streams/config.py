@@ -12,6 +12,7 @@ from runway_streams import formats
 from runway_streams.errors import ConfigError
 from runway_streams.kafka_security import KafkaSecurity
 from runway_streams.mlflow_settings import MlflowSettings
+from runway_streams.neo4j_address import Neo4jAddress
 from runway_streams.urls import is_safe_url
 
 DEFAULT_BOOTSTRAP = "localhost:9092"
@@ -194,6 +195,8 @@ def _check(config: Config) -> None:
     _check_range("RUNWAY_RATE_LIMIT", config.rate_limit, 1, 10_000_000)
     if config.format:
         _check_range("RUNWAY_FORMAT", config.format, formats.OLDEST, formats.NEWEST)
+    if config.neo4j:
+        Neo4jAddress.parse(config.neo4j)
     _check_oidc(config)
 
 
