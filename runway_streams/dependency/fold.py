@@ -1,0 +1,98 @@
+"""Fold: what reports make of the edges and the facts that a store has. Every store reads, folds, and writes what comes out."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from runway_streams.dependency.edge import Claim, Edge, EdgeKey
+from runway_streams.dependency.report import Report
+from runway_streams.dependency.spans import Span, missed, sighted
+
+History = list[Edge]
+"""All spans of one edge, in order of time."""
+Facts = dict[str, tuple[int, Any]]
+"""A node's facts by key, each with the time (epoch ms) of the report that told it."""
+
+
+def claimed(report: Report) -> Iterable[tuple[EdgeKey, Claim]]:
+    """The edges that a report claims."""
+    return ((EdgeKey(one.upstream, one.downstream, one.kind, report.reporter), one) for one in report.claims)
+
+
+def fold_edges(known: Mapping[EdgeKey, History], reports: Sequence[Report]) -> dict[EdgeKey, History]:
+    """The histories that become others by the reports; the older report of a batch goes first.
+
+    `known` has at least those of the edges that the reports claim, and of the reporters' own edges into and out of what they
+    know whole.
+
+    >>> told = Report("registry", 10, [Claim("dataset:a/b", "model:m")])
+    >>> taken_back = Report("registry", 20, whole_inputs=["model:m"])
+    >>> [(edge.valid_from, edge.valid_to) for edge in next(iter(fold_edges({}, [taken_back, told]).values()))]
+    [(10, 20)]
+    """
+    histories = dict(known)
+    into, out = defaultdict(set), defaultdict(set)
+    for key in histories:
+        into[key.reporter, key.downstream].add(key)
+        out[key.reporter, key.upstream].add(key)
+    for report in sorted(reports, key=lambda one: one.at):
+        told = set()
+        for key, claim in claimed(report):
+            histories[key] = _sight(histories.get(key, []), key, claim, report.at)
+            into[key.reporter, key.downstream].add(key)
+            out[key.reporter, key.upstream].add(key)
+            told.add(key)
+        ended = {key for node in report.whole_inputs for key in into[report.reporter, node]}
+        ended |= {key for node in report.whole_outputs for key in out[report.reporter, node]}
+        for key in ended - told:
+            histories[key] = _miss(histories[key], report.at)
+    return {key: history for key, history in histories.items() if history != known.get(key)}
+
+
+def fold_facts(known: Mapping[str, Facts], reports: Sequence[Report]) -> dict[str, Facts]:
+    """The nodes' facts that become others: of each key the newest counts, and of two at one time the same one ever.
+
+    >>> from runway_streams.dependency.node import Node
+    >>> fold_facts({"model:m": {"owner": (20, "b")}}, [Report("registry", 10, nodes=[Node("model:m", {"owner": "a", "tier": 1})])])
+    {'model:m': {'owner': (20, 'b'), 'tier': (10, 1)}}
+    """
+    folded: dict[str, Facts] = {}
+    for report in reports:
+        for node in report.nodes:
+            facts = folded.get(node.id) or dict(known.get(node.id, {}))
+            for key, value in node.facts.items():
+                if key not in facts or _rank((report.at, value)) > _rank(facts[key]):
+                    facts[key] = (report.at, value)
+            folded[node.id] = facts
+    return {node: facts for node, facts in folded.items() if facts != known.get(node, {})}
+
+
+def _rank(fact: tuple[int, Any]) -> tuple[int, str]:
+    return fact[0], json.dumps(fact[1], sort_keys=True)
+
+
+def _sight(history: History, key: EdgeKey, claim: Claim, at: int) -> History:
+    new = Edge(key.upstream, key.downstream, key.kind, key.reporter, claim.source, claim.confidence, at, at)
+    # A span has the words of its last sighting, of two at one time the surer.
+    words = {edge.last_seen: edge for edge in history}
+    if at not in words or (new.confidence, new.source) > (words[at].confidence, words[at].source):
+        words[at] = new
+    return [_in(span, words[span.last_seen]) for span in sighted(_spans(history), at)]
+
+
+def _miss(history: History, at: int) -> History:
+    def before(start: int) -> Edge:
+        return max((edge for edge in history if edge.valid_from <= start), key=lambda edge: edge.valid_from)
+
+    return [_in(span, before(span.start)) for span in missed(_spans(history), at)]
+
+
+def _spans(history: History) -> list[Span]:
+    return [Span(edge.valid_from, edge.last_seen, edge.valid_to) for edge in history]
+
+
+def _in(span: Span, edge: Edge) -> Edge:
+    return replace(edge, valid_from=span.start, last_seen=span.last_seen, valid_to=span.end)
