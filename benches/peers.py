@@ -228,7 +228,7 @@ def _python(script: str, *requirements: str, arguments: Sequence[str] = ()) -> C
 
 def _java(_state: Path, folder: Path) -> Sequence[str]:
     javac = find_javac()
-    jars = ":".join(str(jar) for jar in fetch_jars(JARS, cache_dir(), _say))
+    jars = ":".join(str(jar) for jar in fetch_jars(JARS, cache_dir(), _say, 90))
     classes = folder / "classes"
     subprocess.run([javac, "-cp", jars, "-d", classes, FOLDER / "KafkaStreamsPeer.java"], check=True)
     quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"

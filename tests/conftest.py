@@ -1,4 +1,4 @@
-"""What all tests share: one real Kafka and one real PostgreSQL for the run; topics and databases of their own for each test."""
+"""What all tests share: a real Kafka, PostgreSQL and Neo4j for the run; topics and databases of their own for each test."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from itertools import count
@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from runway_streams.config import Config
 from runway_streams.database import Database
 from runway_streams.devstack.kafka import EmbeddedKafka
+from runway_streams.devstack.neo4j import EmbeddedNeo4j
 from runway_streams.registry.changes import Registry
 from runway_streams.registry.migrate import MIGRATIONS
 from runway_streams.topics import create_topics
@@ -46,6 +47,13 @@ def topics(config: Config) -> Callable[..., Awaitable[Config]]:
         return config
 
     return create
+
+
+@pytest.fixture(scope="session")
+def neo4j(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedNeo4j]:
+    """A real Neo4j, started once. Tests that stop a server start one of their own."""
+    with EmbeddedNeo4j(tmp_path_factory.mktemp("neo4j")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

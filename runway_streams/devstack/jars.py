@@ -24,15 +24,16 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "runway" / "jars"
 
 
-def fetch_jars(coordinates: Sequence[str], cache: Path, say: Say) -> list[Path]:
-    """The jars of the coordinates and of all that they need at run time, from the cache or the Maven registry.
+def fetch_jars(coordinates: Sequence[str], cache: Path, say: Say, megabytes: int) -> list[Path]:
+    """The jars of the coordinates and of all that they need at run time, from the cache or the Maven registry; people are
+    told how much that is.
 
     A folder in the cache is complete or absent: jars are fetched aside and the folder renamed at the end, so that a
     process killed half-way, or two that fetch at once, leave nothing broken.
     """
     folder = cache / "+".join(coordinate.split(":", 1)[1].replace(":", "-") for coordinate in coordinates)
     if not folder.exists():
-        say(f"Fetching the jars of {coordinates[0]}, once for this machine (about 45 MB) ...")
+        say(f"Fetching the jars of {coordinates[0]}, once for this machine (about {megabytes} MB) ...")
         aside = cache / f"{folder.name}.{os.getpid()}.part"
         try:
             _fetch(coordinates, aside, say)
@@ -72,7 +73,7 @@ def _resolve(coordinates: Sequence[str], repository: Path) -> list[Any]:
         wanted = replace(Endpoint.parse(coordinate).coordinates[0], scope="compile")
         direct, transitive = context.resolver.resolve([context.create_dependency(wanted)])
         needed = [*direct, *(found for found in transitive if found.scope in ("compile", "runtime"))]
-        for artifact in (dependency.artifact for dependency in needed):
+        for artifact in (dependency.artifact for dependency in needed if dependency.type != "pom"):  # which holds no classes
             artifacts.setdefault((artifact.groupId, artifact.artifactId), artifact)
     return list(artifacts.values())
 
