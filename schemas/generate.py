@@ -17,9 +17,13 @@ from schemas.model_settings import ModelSettings
 from schemas.openapi_document import openapi
 from schemas.outcome import Outcome
 from schemas.prediction import Prediction
+from schemas.runway_lineage import RunwayLineage
 
 HERE = Path(__file__).parent
-TYPES = {"prediction": Prediction, "outcome": Outcome, "model_settings": ModelSettings, "dead_letter": DeadLetter}
+TYPES = {
+    "prediction": Prediction, "outcome": Outcome, "model_settings": ModelSettings, "dead_letter": DeadLetter,
+    "runway_lineage": RunwayLineage,
+}  # fmt: skip
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 ID = {"type": "string", "minLength": 1, "maxLength": 256}
 
