@@ -21,8 +21,8 @@ from hashlib import sha256
 import msgspec
 
 from runway_streams.dependency.edge import Claim, Source
-from runway_streams.dependency.node import Node, model_node, named, node_type, parse_node
-from runway_streams.dependency.openlineage_run import ALL, DatasetTold, RunTold, datasets_told, epoch_ms, flow_node
+from runway_streams.dependency.node import Node, model_node, node_type, parse_node
+from runway_streams.dependency.openlineage_run import ALL, DatasetTold, RunTold, datasets_told, epoch_ms, flow_node, written
 from runway_streams.dependency.refusals import BadNode
 from runway_streams.dependency.report import MAX_CLAIMS, MAX_REPORTER, Report
 from schemas.openlineage import DatasetEvent, JobEvent
@@ -153,7 +153,7 @@ def _feature(dataset: str, column: str) -> str | None:
     if owner.type != "dataset":
         return dataset
     try:
-        return str(named("feature", owner.namespace, f"{owner.name}.{column}"))
+        return written("feature", owner.namespace, f"{owner.name}.{column}")
     except BadNode:
         return None
 

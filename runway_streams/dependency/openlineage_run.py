@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from runway_streams.dependency.node import named
-from runway_streams.dependency.refusals import BadReport
+from runway_streams.dependency.node import MAX_ID, named
+from runway_streams.dependency.refusals import BadNode, BadReport
 from schemas.openlineage import MAX_DATASETS, ColumnLineage, Dataset, InputColumn, Job, JobFacets, JobName, RunEvent
 
 ALL = ""
@@ -109,7 +109,15 @@ def epoch_ms(time: datetime) -> int:
 
 def flow_node(job: Job | JobName) -> str:
     """The node of a job. Raises BadNode."""
-    return str(named("flow", job.namespace, job.name))
+    return written("flow", job.namespace, job.name)
+
+
+def written(type_: str, namespace: str, name: str) -> str:
+    """A node's name as it is stored. Raises BadNode, also where it is too long once it is encoded."""
+    text = str(named(type_, namespace, name))
+    if len(text) > MAX_ID:
+        raise BadNode(f"The name {name[:80]!r}... of a {type_} is longer than {MAX_ID} characters once it is encoded.")
+    return text
 
 
 def datasets_told(
@@ -126,7 +134,7 @@ def datasets_told(
 
 
 def _dataset(namespace: str, name: str) -> str:
-    return str(named("dataset", namespace, name))
+    return written("dataset", namespace, name)
 
 
 def _dataset_told(dataset: Dataset, written: bool, features: list[str], at: int) -> DatasetTold:

@@ -254,6 +254,18 @@ def test_what_is_no_event(raw: bytes):
         read_event(raw)
 
 
+def test_a_name_that_is_too_long_once_it_is_encoded_is_refused_and_such_a_column_left_out():
+    with pytest.raises(BadNode, match="once it is encoded"):
+        told_by(read(event(inputs=["\U0001f600" * 400])))
+    long = "x" * 300
+    document = event() | {
+        "outputs": [{"namespace": "db", "name": long, "facets": {"columnLineage": {"fields": {long: {}, "a": {}}}}}]
+    }
+    report = run_report(told(document))
+    check_report(report)
+    assert [claim.downstream for claim in report.claims] == [f"dataset:db/{long}", f"feature:db/{long}.a"]
+
+
 def test_a_control_character_and_a_time_before_1970_are_refused():
     with pytest.raises(BadNode):
         told_by(read(event() | {"job": {"namespace": "a", "name": "b\n"}}))
