@@ -1,0 +1,55 @@
+"""The lineage graph's tables, the same on SQLite and PostgreSQL. Times are epoch milliseconds.
+
+| table | a row is | bound |
+|---|---|---|
+| lineage_nodes | a node: its name, what is known of it besides, and the text by which it is found | none is deleted |
+| lineage_edges | an edge over one span of time | none is deleted |
+
+Names may be longer than what PostgreSQL takes into an index: rows are keyed by digests of 16 bytes (`digests.py`), and nodes
+are sorted by the first 256 characters of their names before the names themselves.
+"""
+
+from sqlalchemy import BigInteger, Column, Float, Index, LargeBinary, MetaData, String, Table, Text
+
+from runway_streams.dependency.digests import SORTED_BY
+
+metadata = MetaData(naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "pk": "pk_%(table_name)s"})
+
+# PostgreSQL would sort by the rules of a language; answers have the order of code points, as SQLite has it.
+_TEXT = Text().with_variant(Text(collation="C"), "postgresql")
+
+
+def _name(length: int) -> String:
+    return String(length).with_variant(String(length, collation="C"), "postgresql")
+
+
+nodes = Table(
+    "lineage_nodes",
+    metadata,
+    Column("key", LargeBinary(16), primary_key=True),
+    Column("name", _TEXT, nullable=False),
+    Column("sorted_by", _name(SORTED_BY), nullable=False),
+    Column("type", String(16), nullable=False),
+    Column("search_text", _TEXT, nullable=False),
+    Column("facts", Text, nullable=False),
+    Index(None, "sorted_by"),
+)
+
+edges = Table(
+    "lineage_edges",
+    metadata,
+    Column("key", LargeBinary(16), primary_key=True),
+    Column("valid_from", BigInteger, primary_key=True),
+    Column("valid_to", BigInteger),
+    Column("last_seen", BigInteger, nullable=False),
+    Column("upstream_key", LargeBinary(16), nullable=False),
+    Column("downstream_key", LargeBinary(16), nullable=False),
+    Column("upstream", _TEXT, nullable=False),
+    Column("downstream", _TEXT, nullable=False),
+    Column("kind", _name(16), nullable=False),
+    Column("reporter", _name(256), nullable=False),
+    Column("source", String(16), nullable=False),
+    Column("confidence", Float(53), nullable=False),
+    Index(None, "upstream_key", "valid_to"),
+    Index(None, "downstream_key", "valid_to"),
+)
