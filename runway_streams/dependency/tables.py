@@ -4,6 +4,7 @@
 |---|---|---|
 | lineage_nodes | a node: its name, what is known of it besides, and the text by which it is found | none is deleted |
 | lineage_edges | an edge over one span of time | none is deleted |
+| lineage_openlineage_runs | what the events of a run told so far | 100,000 runs of 4 MiB, 7 days after the last event |
 
 Names may be longer than what PostgreSQL takes into an index: rows are keyed by digests of 16 bytes (`digests.py`), and nodes
 are sorted by the first 256 characters of their names before the names themselves.
@@ -52,4 +53,13 @@ edges = Table(
     Column("confidence", Float(53), nullable=False),
     Index(None, "upstream_key", "valid_to"),
     Index(None, "downstream_key", "valid_to"),
+)
+
+openlineage_runs = Table(
+    "lineage_openlineage_runs",
+    metadata,
+    Column("run", String(36), primary_key=True),
+    Column("told", LargeBinary, nullable=False),
+    Column("heard_at", BigInteger, nullable=False),
+    Index(None, "heard_at"),
 )
