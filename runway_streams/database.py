@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import math
 import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,9 @@ WAIT_S = 10.0
 CONNECT_S = 5.0
 SWITCHES, SWITCH_S = 100, 0.01
 """How often, and how far apart, a new SQLite file is asked to write ahead, while others ask the same."""
+LOOK_EVERY = 100_000
+"""Steps of SQLite's machine after which it looks at the clock: a few milliseconds."""
+UNTIL = "runway_until"
 QUERY = frozenset({"ssl"})
 """Parameters of a URL that are understood: how TLS is used, as libpq's sslmode."""
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
@@ -51,8 +56,9 @@ class Database:
         self._prepared: int | None = None  # the inode of SQLite's file, 0 for a server
 
     @classmethod
-    def open(cls, url: str | None, home: Path, migrations: Migrations) -> "Database":
-        """Makes the engine; nothing is connected yet. Raises ConfigError where the URL is none that we can use."""
+    def open(cls, url: str | None, home: Path, migrations: Migrations, statement_s: float = WAIT_S) -> "Database":
+        """Makes the engine; nothing is connected yet. A statement has `statement_s` seconds. Raises ConfigError where the URL
+        is none that we can use."""
         parsed = database_url(url, home, migrations.variable)
         if parsed.get_backend_name() == "sqlite":
             if parsed.database:
@@ -60,8 +66,9 @@ class Database:
             engine = create_async_engine(parsed, pool_size=POOL, pool_timeout=WAIT_S, connect_args={"timeout": WAIT_S})
             sa.event.listen(engine.sync_engine, "connect", _configure_sqlite)
             sa.event.listen(engine.sync_engine, "begin", _begin_sqlite)
+            sa.event.listen(engine.sync_engine, "before_cursor_execute", partial(_start_clock, statement_s))
         else:
-            times = {"timeout": CONNECT_S, "command_timeout": WAIT_S}
+            times = {"timeout": CONNECT_S, "command_timeout": statement_s}
             engine = create_async_engine(parsed, pool_size=POOL, pool_timeout=WAIT_S, pool_pre_ping=True, connect_args=times)
         return cls(engine, migrations)
 
@@ -86,7 +93,7 @@ class Database:
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that reads. Raises DependencyDown where the database does not answer."""
         await self.prepare()
-        async with self._begin(writes=False) as connection:
+        async with self._begin(writes=False, timed=True) as connection:
             yield connection
 
     @contextlib.asynccontextmanager
@@ -100,7 +107,7 @@ class Database:
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that is committed at the end, and rolled back by an exception. Raises DependencyDown as `read`."""
         await self.prepare()
-        async with self._begin(writes=True) as connection:
+        async with self._begin(writes=True, timed=True) as connection:
             yield connection
 
     async def close(self) -> None:
@@ -111,10 +118,10 @@ class Database:
     """For `contextlib.aclosing`."""
 
     @contextlib.asynccontextmanager
-    async def _begin(self, *, writes: bool, isolation: str = "") -> AsyncIterator[AsyncConnection]:
+    async def _begin(self, *, writes: bool, isolation: str = "", timed: bool = False) -> AsyncIterator[AsyncConnection]:
         queue = self._writing if writes and self._is_sqlite else contextlib.nullcontext()
         async with queue, self._errors(), self.engine.connect() as connection:
-            await connection.execution_options(runway_writes=writes)
+            await connection.execution_options(runway_writes=writes, runway_is_timed=timed)
             if isolation and not self._is_sqlite:  # whose readers always see one state
                 await connection.execution_options(isolation_level=isolation)
             async with connection.begin():
@@ -201,7 +208,7 @@ async def insert_all_new(connection: AsyncConnection, table: sa.Table, rows: lis
     return (await connection.execute(dialect.insert(table).values(rows).on_conflict_do_nothing())).rowcount
 
 
-def _configure_sqlite(connection: Any, _record: Any) -> None:
+def _configure_sqlite(connection: Any, record: Any) -> None:
     # The driver would begin transactions by itself, too late and without the lock.
     connection.isolation_level = None
     cursor = connection.cursor()
@@ -209,6 +216,19 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
     for pragma in ("synchronous=NORMAL", "foreign_keys=ON", "cache_size=-32768"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+    # SQLite has no time limit of its own; it asks this now and then whether to give up.
+    late = partial(_is_late, record.info)
+    connection.run_async(lambda driver: driver.set_progress_handler(late, LOOK_EVERY))
+
+
+def _is_late(info: dict[str, float]) -> bool:
+    return time.monotonic() > info.get(UNTIL, math.inf)
+
+
+def _start_clock(limit_s: float, connection: sa.Connection, *_statement: Any) -> None:
+    # What streams rows, or changes tables, takes the time that it takes.
+    is_timed = connection.get_execution_options().get("runway_is_timed")
+    connection.info[UNTIL] = time.monotonic() + limit_s if is_timed else math.inf
 
 
 def _write_ahead(cursor: Any) -> None:

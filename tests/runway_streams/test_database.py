@@ -1,6 +1,7 @@
 """The database: transactions, migrations, and what it says when it is gone, on SQLite and on PostgreSQL."""
 
 import asyncio
+import contextlib
 import shutil
 import threading
 from pathlib import Path
@@ -127,6 +128,20 @@ async def test_whatever_a_server_says_while_it_stops_and_starts_it_is_down(tmp_p
         await asyncio.gather(*asking)
         assert down
         await database.close()
+
+
+ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
+
+
+async def test_a_statement_that_takes_too_long_is_given_up_and_the_next_one_is_not(database_url, tmp_path):
+    database = Database.open(database_url, tmp_path, MIGRATIONS, statement_s=0.2)
+    async with contextlib.aclosing(database):
+        await database.prepare()
+        for opened in (database.read, database.write):
+            with pytest.raises(DependencyDown, match="does not answer"):
+                async with opened() as connection:
+                    await connection.execute(sa.text(ENDLESS))
+            assert await holder_of(database) is None
 
 
 async def test_a_folder_that_cannot_be_written_is_a_dependency_that_is_down(tmp_path):
