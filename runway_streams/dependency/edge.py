@@ -6,7 +6,7 @@ Edges point downstream, the way that data flows and that trouble spreads: `upstr
 |---|---|---|
 | `feeds` | source, dataset, feature, model -> dataset, feature, model, version, flow, consumer | is read by, is an input of |
 | `produces` | flow, run, model -> dataset, feature, model, version, run | makes it |
-| `triggers` | flow -> flow | starts it when it is done |
+| `triggers` | flow -> flow, run -> run | starts it when it is done, has started it |
 | `version_of` | version -> model | is one of its versions |
 """
 

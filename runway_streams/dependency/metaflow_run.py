@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from runway_streams.dependency.metaflow_runs import ArtifactRecord, MetadataRecord, MetaflowRuns, RunRecord
+from runway_streams.dependency.metaflow_runs import MAX_NAME, ArtifactRecord, MetadataRecord, MetaflowRuns, RunRecord
 from runway_streams.dependency.plain_pickle import MAX_BYTES, NotPlain, Scalar, read_plain, unzip_pickle
 from runway_streams.errors import DependencyDown, RunwayError
 
@@ -69,11 +69,11 @@ async def gather_run(runs: MetaflowRuns, record: RunRecord) -> MetaflowRun:
 def step_name(graph: dict[str, Any] | None, which: str) -> str:
     """The name of the first or last step, which newer flows may choose.
 
-    >>> step_name({"end_step": "publish"}, "end"), step_name(None, "end")
-    ('publish', 'end')
+    >>> step_name({"end_step": "publish"}, "end"), step_name(None, "end"), step_name({"end_step": "../x"}, "end")
+    ('publish', 'end', 'end')
     """
     name = (graph or {}).get(f"{which}_step")
-    return name if isinstance(name, str) and name else which
+    return name if isinstance(name, str) and name.isidentifier() and name.isascii() and len(name) <= MAX_NAME else which
 
 
 def finished_at(metadata: list[MetadataRecord]) -> int | None:

@@ -5,10 +5,10 @@ Values of artifacts are bytes here: what reads them is `plain_pickle.py`, which 
 """
 
 import re
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from runway_streams.errors import RunwayError
 
@@ -19,6 +19,8 @@ MAX_RECORDS = 10_000
 MAX_NAME = 200
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+-]*")
 _SHA = re.compile(r"[0-9a-f]{40}")
+Time = Annotated[int, Meta(ge=0, le=1 << 52)]
+"""Epoch ms."""
 
 
 class BadName(RunwayError):
@@ -30,11 +32,15 @@ class RunRecord(Struct, frozen=True):
 
     flow_id: str
     run_number: str | int
-    ts_epoch: int
+    ts_epoch: Time
     user_name: str | None = None
     tags: list[str] | None = None
     system_tags: list[str] | None = None
     run_id: str | None = None
+
+    def __post_init__(self) -> None:
+        check_name(self.flow_id)
+        check_name(self.id)
 
     @property
     def id(self) -> str:
@@ -46,8 +52,10 @@ class TaskRecord(Struct, frozen=True):
     """A task of a step."""
 
     task_id: str | int
-    ts_epoch: int = 0
-    task_name: str | None = None
+    ts_epoch: Time = 0
+
+    def __post_init__(self) -> None:
+        check_name(str(self.task_id))
 
 
 class ArtifactRecord(Struct, frozen=True):
@@ -58,7 +66,7 @@ class ArtifactRecord(Struct, frozen=True):
     ds_type: str = ""
     location: str = ""
     attempt_id: int = 0
-    ts_epoch: int = 0
+    ts_epoch: Time = 0
 
 
 class MetadataRecord(Struct, frozen=True):
@@ -67,7 +75,7 @@ class MetadataRecord(Struct, frozen=True):
     field_name: str
     value: str = ""
     tags: list[str] | None = None
-    ts_epoch: int = 0
+    ts_epoch: Time = 0
 
     @property
     def attempt(self) -> int:
@@ -164,5 +172,5 @@ def as_record(found: Any, kind: type) -> Any:
     """A record of decoded JSON, None where it has another form: one strange record does not hide the others."""
     try:
         return msgspec.convert(found, kind, strict=False)
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, BadName):
         return None

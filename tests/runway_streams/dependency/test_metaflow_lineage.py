@@ -1,6 +1,8 @@
 """What a run tells, from the texts alone: the order of trust, what has ended, and what bad and hostile texts come to."""
 
 import json
+import re
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -19,7 +21,9 @@ from runway_streams.dependency.metaflow_lineage import (
 )
 from runway_streams.dependency.metaflow_run import MetaflowRun
 from runway_streams.dependency.report import check_report
+from tests.metaflow_flows import FLOWS
 
+PAGE = Path(__file__).parents[3] / "docs/metaflow.md"
 FLOW, MODEL = "flow:metaflow/F", "model:m"
 INPUTS = [{"type": "feature", "namespace": "ns", "name": "a"}, {"type": "model", "name": "up", "version": "3"}]
 TAGS = ["runway:model:tagged", "runway:data:s3/raw/flights", "runway:feature:b"]
@@ -164,3 +168,13 @@ def test_nothing_in_an_artifact_crashes_it(model, inputs, flows):
     assert msgspec.json.encode(found.reports)
     for report in found.reports:
         check_report(report)
+
+
+def test_the_page_tells_the_confidences_as_they_are():
+    page = PAGE.read_text()
+    said = re.findall(r"\| (declared|observed|inferred) \| ([\d.]+) \|", page)
+    assert [float(confidence) for _, confidence in said] == [IN_ARTIFACT, IN_TAGS, BY_TRIGGER, BY_KNOWN_FLOW, IN_GRAPH]
+
+
+def test_the_flow_of_the_page_is_the_one_that_the_tests_run():
+    assert f"```python\n{(FLOWS / 'device_risk_flow.py').read_text()}```" in PAGE.read_text()

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from runway_streams.dependency import metaflow_local
+from runway_streams.dependency.metaflow_lineage import told_by
 from runway_streams.dependency.metaflow_local import FolderDatastore, MetaflowFolder
 from runway_streams.dependency.metaflow_run import gather_run
 from runway_streams.dependency.metaflow_runs import BadName, RunRecord
+from runway_streams.dependency.report import check_report
 from runway_streams.errors import DependencyDown, RunwayError
 
 RUN = {"run_number": "1", "flow_id": "F", "ts_epoch": 10, "tags": ["runway:model:m"], "system_tags": []}
@@ -76,6 +78,35 @@ async def test_broken_files_hide_no_others(root):
     (root / "F/latest_run").write_text("1")
     write(root / "F/6/_meta/_self.json", RUN | {"run_number": 6, "ts_epoch": 5})
     assert [run.id for run in await MetaflowFolder(root).runs("F")] == ["6", "1"]
+
+
+async def test_names_and_times_in_files_lead_nowhere(root):
+    write(root / "F/2/_meta/_self.json", RUN | {"flow_id": "../x"})
+    write(root / "F/3/_meta/_self.json", RUN | {"run_number": "../3"})
+    write(root / "F/4/_meta/_self.json", RUN | {"ts_epoch": -1})
+    write(root / "F/5/_meta/_self.json", RUN | {"ts_epoch": 10**18})
+    write(root / "F/1/end/4/_meta/_self.json", {"task_id": "../../3", "ts_epoch": 16})
+    folder = MetaflowFolder(root)
+    assert [run.id for run in await folder.runs("F")] == ["1"]
+    assert [task.task_id for task in await folder.tasks("F", "1", "end")] == ["3"]
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [{"end_step": "../x", "start_step": 5}, {"parameters": [{"name": []}, {"name": "_x"}]}, {"parameters": [3]},
+     {"decorators": {"a": 1}}, [1], "text", {"end_step": "e" * 1000}],
+    ids=repr,
+)  # fmt: skip
+async def test_a_strange_graph_crashes_nothing(root, graph):
+    write(root / "F/1/_parameters/0/_meta/_self.json", {"task_id": "0", "ts_epoch": 1})
+    data = pickle.dumps(graph)
+    sha = hashlib.sha1(data).hexdigest()
+    store(root, gzip.compress(data), sha)
+    write(root / "F/1/_parameters/0/_meta/0_artifact__graph_info.json", {"name": "_graph_info", "sha": sha, "attempt_id": 0})
+    folder = MetaflowFolder(root)
+    run = await gather_run(folder, await folder.run("F", "1"))
+    for report in told_by(run, "m").reports:
+        check_report(report)
 
 
 async def test_a_folder_that_is_not_there_is_down(tmp_path):
