@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -82,7 +83,7 @@ class Database:
                 return
             if self._prepared is not None and place != self._prepared:
                 await self._leave(place)
-            async with self._begin(writes=True) as connection:
+            async with self._begin(writes=True) as connection, _upgrades():
                 await connection.run_sync(self._migrations.upgrade)
             self._prepared = self._place()
 
@@ -165,6 +166,14 @@ class Database:
         await self.engine.dispose()
         if place is None:
             raise self._down(FileNotFoundError("its file is gone"))
+
+
+_upgrading: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+
+
+def _upgrades() -> asyncio.Lock:
+    # Alembic keeps what it works on in globals of its module: of two services' databases, one after the other is upgraded.
+    return _upgrading.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
 
 def database_url(url: str | None, home: Path, variable: str = "RUNWAY_DATABASE") -> sa.URL:

@@ -11,6 +11,7 @@ from runway_streams.dependency.openlineage_run import merge
 from runway_streams.dependency.openlineage_runs import EXPIRY
 from runway_streams.dependency.sql_openlineage_runs import SqlOpenLineageRuns
 from runway_streams.dependency.tables import openlineage_runs
+from runway_streams.registry.migrate import MIGRATIONS as REGISTRY
 from tests.runway_streams.dependency.openlineage_memory import RunsInMemory
 from tests.runway_streams.dependency.test_openlineage import event, told
 
@@ -94,3 +95,12 @@ async def test_the_table_stays_small(lineage):
 async def test_more_runs_than_one_statement_takes(lineage):
     many = [run(number) for number in range(1_200)]
     assert await SqlOpenLineageRuns(lineage).merge(many, NOW) == many
+
+
+async def test_two_services_that_begin_at_once_in_databases_of_their_own(tmp_path):
+    lineage = Database.open(f"sqlite:///{tmp_path}/lineage.db", tmp_path, MIGRATIONS)
+    registry = Database.open(f"sqlite:///{tmp_path}/registry.db", tmp_path, REGISTRY)
+    await asyncio.gather(lineage.prepare(), registry.prepare())
+    assert await SqlOpenLineageRuns(lineage).merge([run(1)], NOW) == [run(1)]
+    await lineage.close()
+    await registry.close()
