@@ -18,7 +18,6 @@ from msgspec import Struct
 
 from runway_streams.dependency.edge import Claim, Kind, Source
 from runway_streams.dependency.metaflow_run import MetaflowRun
-from runway_streams.dependency.metaflow_runs import MAX_NAME
 from runway_streams.dependency.node import DEFAULT_NAMESPACE, Node, model_node, named, split_name
 from runway_streams.dependency.refusals import BadNode
 from runway_streams.dependency.report import Report
@@ -76,9 +75,7 @@ def told_by(run: MetaflowRun, model_id: str | None = None) -> Told:
     told = Told(notes=list(run.notes))
     try:
         flow = str(named("flow", NAMESPACE, run.flow))
-        run_node(run.flow, run.id)
-        if len(run.flow) > MAX_NAME:
-            raise BadNode(f"The flow {run.flow[:80]!r}... has a name of more than {MAX_NAME} characters.")
+        named("run", NAMESPACE, run.pathspec)
     except BadNode as error:
         told.notes.append(error.sentence)
         return told

@@ -144,18 +144,6 @@ def test_bad_triggers_give_a_sentence(bad):
     assert len(found.reports) == 1
 
 
-def test_a_flow_whose_name_is_too_long_tells_nothing():
-    for flow in ("F" * 201, "F" * 600, ""):
-        found = told_by(MetaflowRun(flow, "7", 10, 20, tags=TAGS))
-        assert (found.reports, len(found.notes)) == ([], 1)
-    assert told(told_by(MetaflowRun("F" * 200, "7", 10, 20, tags=TAGS)))
-
-
-def test_a_report_is_never_too_large_to_be_taken():
-    ends = [{"type": "dataset", "namespace": "n", "name": f"d{number}"} for number in range(2_000)]
-    assert len(told(told_by(run(lineage=document(inputs=ends, outputs=ends))))) > 6_000
-
-
 def test_triggers_are_bounded():
     many = json.dumps([{"type": "run", "id": f"F{number}/1"} for number in range(10 * MAX_TRIGGERS)])
     assert len(told(told_by(run(triggers=many)), 1)) == 2 * MAX_TRIGGERS
