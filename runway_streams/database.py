@@ -24,6 +24,8 @@ POOL = 8
 """Connections of one process."""
 WAIT_S = 10.0
 """How long a request waits for a connection, a lock or a statement."""
+QUEUE_S = 3 * WAIT_S
+"""How long a writer of SQLite waits for those of its own process."""
 CONNECT_S = 5.0
 SWITCHES, SWITCH_S = 100, 0.01
 """How often, and how far apart, a new SQLite file is asked to write ahead, while others ask the same."""
@@ -32,6 +34,7 @@ LOOK_EVERY = 100_000
 UNTIL = "runway_until"
 QUERY = frozenset({"ssl"})
 """Parameters of a URL that are understood: how TLS is used, as libpq's sslmode."""
+_queues: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = WeakKeyDictionary()
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 
 
@@ -45,21 +48,21 @@ class Database:
     The first use brings the service's tables to this version of the program, by one process at a time.
 
     A write of SQLite begins by taking the only write lock, so that a transaction never has to be thrown away half-way;
-    writers of one process wait for each other in a queue, those of several in turns of at most 10 s.
+    writers of one process, whatever their service, wait for each other in a queue, those of several in turns of at most 10 s.
     """
 
-    def __init__(self, engine: AsyncEngine, migrations: Migrations):
+    def __init__(self, engine: AsyncEngine, migrations: Migrations, queue_s: float = QUEUE_S):
         self.engine = engine
+        self._queue_s = queue_s
         self._migrations = migrations
         self._is_sqlite = engine.dialect.name == "sqlite"
-        self._writing = asyncio.Lock()
         self._preparing = asyncio.Lock()
         self._prepared: int | None = None  # the inode of SQLite's file, 0 for a server
 
     @classmethod
     def open(cls, url: str | None, home: Path, migrations: Migrations, statement_s: float = WAIT_S) -> "Database":
-        """Makes the engine; nothing is connected yet. A statement has `statement_s` seconds. Raises ConfigError where the URL
-        is none that we can use."""
+        """Makes the engine; nothing is connected yet. A statement has `statement_s` seconds, and a turn to write to SQLite is
+        waited for three times as long. Raises ConfigError where the URL is none that we can use."""
         parsed = database_url(url, home, migrations.variable)
         if parsed.get_backend_name() == "sqlite":
             if parsed.database:
@@ -71,7 +74,7 @@ class Database:
         else:
             times = {"timeout": CONNECT_S, "command_timeout": statement_s}
             engine = create_async_engine(parsed, pool_size=POOL, pool_timeout=WAIT_S, pool_pre_ping=True, connect_args=times)
-        return cls(engine, migrations)
+        return cls(engine, migrations, 3 * statement_s)
 
     async def prepare(self) -> None:
         """Upgrades the tables, once. Raises DependencyDown, or Refused where they are newer than the program."""
@@ -120,13 +123,24 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def _begin(self, *, writes: bool, isolation: str = "", timed: bool = False) -> AsyncIterator[AsyncConnection]:
-        queue = self._writing if writes and self._is_sqlite else contextlib.nullcontext()
-        async with queue, self._errors(), self.engine.connect() as connection:
+        turn = self._turn() if writes and self._is_sqlite else contextlib.nullcontext()
+        async with self._errors(), turn, self.engine.connect() as connection:
             await connection.execution_options(runway_writes=writes, runway_is_timed=timed)
             if isolation and not self._is_sqlite:  # whose readers always see one state
                 await connection.execution_options(isolation_level=isolation)
             async with connection.begin():
                 yield connection
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        # SQLite lets whoever waits for its lock sleep, and go hungry beside one that writes on and on.
+        queue = _queues.setdefault(asyncio.get_running_loop(), {}).setdefault(self.engine.url.database or "", asyncio.Lock())
+        async with asyncio.timeout(self._queue_s):
+            await queue.acquire()
+        try:
+            yield
+        finally:
+            queue.release()
 
     @contextlib.asynccontextmanager
     async def _errors(self) -> AsyncIterator[None]:

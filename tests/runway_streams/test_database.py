@@ -130,6 +130,36 @@ async def test_whatever_a_server_says_while_it_stops_and_starts_it_is_down(tmp_p
         await database.close()
 
 
+async def test_services_that_share_a_file_write_in_turn(tmp_path):
+    one, other = (Database.open(None, tmp_path, MIGRATIONS) for _ in range(2))
+    await one.prepare()
+    await other.prepare()
+    began = []
+
+    async def write(database, name):
+        async with database.write() as connection:
+            began.append(name)
+            await insert_new(connection, leases, duty=name, holder="a", until=1)
+            await asyncio.sleep(0.01)
+
+    names = [f"{turn}{name}" for turn in range(5) for name in ("one", "other")]
+    await asyncio.gather(*(write(one if name.endswith("one") else other, name) for name in names))
+    assert began == names
+    for database in (one, other):
+        await database.close()
+
+
+async def test_who_waits_for_itself_is_not_kept_for_ever(tmp_path):
+    one, other = (Database.open(None, tmp_path, MIGRATIONS, statement_s=0.05) for _ in range(2))
+    async with contextlib.aclosing(one), contextlib.aclosing(other):
+        await other.prepare()
+        async with one.write():
+            with pytest.raises(DependencyDown):
+                async with other.write():
+                    pass
+        assert await holder_of(other) is None
+
+
 ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
 
 
