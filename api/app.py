@@ -12,10 +12,12 @@ from starlette.types import Lifespan
 
 from api.auth import OPEN_PATHS, Authenticate
 from api.credentials import Credentials
+from api.discoverer import Discoverer
 from api.duties import Duties, duties_of
 from api.health import outside
 from api.imports import WEBHOOK, Imports
 from api.lag import LagMonitor
+from api.lineage_parts import Lineage, open_lineage
 from api.merged_view import BatchSnapshot, MergedView
 from api.middleware import Harden, Limit, Measure
 from api.oidc import Tokens
@@ -84,8 +86,11 @@ def make_app(
     parts: Parts | None = None,
     duties: Duties | None = None,
     lifespan: Lifespan[Starlette] | None = None,
+    lineage: Lineage | None = None,
+    discoverer: Discoverer | None = None,
 ) -> Starlette:
-    """The application over a view and a registry; `parts` is what follows Kafka beside it, `duties` what else it does."""
+    """The application over a view and a registry; `parts` is what follows Kafka beside it, `duties` what else it does, and
+    `discoverer` asks Metaflow, where it is set, when a version is registered."""
     telemetry = ApiTelemetry(CollectorRegistry())
     middleware = [Middleware(Measure, telemetry=telemetry), Middleware(Harden), Middleware(Limit), access]
     app = Starlette(routes=ROUTES, middleware=middleware, exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan)
@@ -94,6 +99,9 @@ def make_app(
     state.seen, state.settled = SeenModels(view), SettledDays()
     state.settings, state.lag = (parts.settings, parts.lag) if parts else (None, None)
     state.duties = duties
+    state.lineage = lineage.graph if lineage else None
+    state.discoveries = lineage.discoveries if lineage else None
+    state.discoverer = discoverer
     state.scans = duties.scans if duties else RuleScans(registry, view, holder="")
     ViewTelemetry(telemetry.registry, lambda: outside(state))
     if duties:
@@ -107,7 +115,9 @@ def application(config: Config, now: Clock = wall_clock) -> Starlette:
     """The application of a process: it starts without Kafka, database or batch, and says what is missing."""
     parts, registry = parts_of(config, now), open_registry(config, now)
     mlflow = MlflowImport.of(registry, config.mlflow)
-    duties = duties_of(config, registry, parts.view, mlflow)
+    lineage = open_lineage(config, now)
+    discoverer = Discoverer(registry, lineage, lineage.metaflow) if lineage.metaflow else None
+    duties = duties_of(config, registry, parts.view, mlflow, lineage, discoverer)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -121,9 +131,10 @@ def application(config: Config, now: Clock = wall_clock) -> Starlette:
         finally:
             for part in reversed(running):
                 await part.stop()
+            await lineage.close()
             await registry.database.close()
 
-    app = make_app(parts.view, registry, access_of(config, registry), parts, duties, lifespan)
+    app = make_app(parts.view, registry, access_of(config, registry), parts, duties, lifespan, lineage, discoverer)
     app.state.imports = Imports(mlflow) if mlflow else None
     return app
 

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agents.model_settings import SettingsRelay
+from api.discoverer import Discoverer
 from api.housekeeping import Housekeeping
+from api.lineage_duties import MetaflowFollower, QueueDrain, RegistryFollower
+from api.lineage_parts import Lineage
 from api.merged_view import MergedView
 from api.mlflow_sync import MlflowSync
 from api.rule_scans import RuleScans
@@ -30,9 +33,10 @@ class Duties:
     scans: RuleScans
     housekeeping: Housekeeping
     imports: MlflowSync | None
+    lineage: tuple[Duty, ...] = ()
 
     def __iter__(self) -> Iterator[Duty]:
-        yield from (self.relay, self.scans, self.housekeeping)
+        yield from (self.relay, self.scans, self.housekeeping, *self.lineage)
         if self.imports:
             yield self.imports
 
@@ -41,12 +45,23 @@ class Duties:
         return [each.duty for each in self if each.problem]
 
 
-def duties_of(config: Config, registry: Registry, view: MergedView, mlflow: MlflowImport | None) -> Duties:
+def duties_of(
+    config: Config,
+    registry: Registry,
+    view: MergedView,
+    mlflow: MlflowImport | None,
+    lineage: Lineage,
+    discoverer: Discoverer | None,
+) -> Duties:
     """The duties of this process, under a name that no other has."""
     holder = f"{socket.gethostname()[:40]}-{secrets.token_hex(8)}"
+    followers: tuple[Duty, ...] = (RegistryFollower(registry, lineage, holder), QueueDrain(registry, lineage, holder))
+    if discoverer:
+        followers += (MetaflowFollower(registry, discoverer, holder),)
     return Duties(
         SettingsRelay(registry, config, view.has_events, holder),
         RuleScans(registry, view, holder),
         Housekeeping(registry, CHORES, holder),
         MlflowSync(mlflow, holder) if mlflow else None,
+        followers,
     )

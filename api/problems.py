@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from runway_streams.dependency.refusals import BadNode, BadQuestion, BadReport, QueueFull, UnknownNode
 from runway_streams.errors import RunwayError
 from runway_streams.registry.refusals import Conflict, Invalid, Mismatch, Stale, Unknown
 
@@ -71,7 +72,7 @@ async def on_runway_error(request: Request, error: Exception) -> Response:
 
 
 async def on_refusal(request: Request, error: Exception) -> Response:
-    """Answers what the registry does not do, by its kind."""
+    """Answers what a service does not do, by its kind."""
     assert isinstance(error, RunwayError)
     status, slug = REFUSALS[type(error)]
     return problem_response(request, status, slug, str(error))
@@ -89,6 +90,11 @@ REFUSALS: dict[type[Exception], tuple[int, str]] = {
     Conflict: (409, "conflict"),
     Stale: (412, "stale"),
     Mismatch: (422, "idempotency-mismatch"),
+    BadNode: (400, "bad-node"),
+    BadQuestion: (400, "bad-question"),
+    BadReport: (400, "bad-report"),
+    UnknownNode: (404, "unknown-node"),
+    QueueFull: (503, "queue-full"),
 }
 EXCEPTION_HANDLERS = {
     **dict.fromkeys(REFUSALS, on_refusal),

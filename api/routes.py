@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api import audit, imports, keys, models, policies, rules, versions
+from api import audit, imports, incidents, keys, lineage, models, policies, rules, versions
 from api.auth import require
 from api.health import get_livez, get_metrics, get_readyz
 from api.openapi import get_openapi, get_openapi_yaml
@@ -62,6 +62,9 @@ ROUTES = [
     resource("/openapi.yaml", GET=("reader", get_openapi_yaml)),
     resource("/v1/models", GET=("reader", models.get_models), POST=("owner", models.post_models)),
     resource(MODEL + "/performance", GET=("reader", get_performance)),
+    resource(VERSION + "/lineage", GET=("reader", lineage.get_version_lineage)),
+    resource(VERSION + "/discovery", GET=("reader", lineage.get_discovery)),
+    resource(MODEL + "/lineage", GET=("reader", lineage.get_model_lineage)),
     resource(VERSION + "/profile", GET=("reader", versions.get_profile)),
     resource(VERSION + "/moves", GET=("reader", versions.get_moves), POST=("owner", versions.post_moves)),
     resource(VERSION + "/status", PUT=("operator", versions.put_status)),
@@ -94,6 +97,11 @@ ROUTES = [
         PUT=("admin", policies.put_default),
         DELETE=("admin", policies.delete_default),
     ),
+    resource("/v1/impact", GET=("reader", lineage.get_impact)),
+    resource("/v1/lineage/cycles", GET=("reader", lineage.get_cycles)),
+    resource("/v1/lineage/nodes", GET=("reader", lineage.get_nodes)),
+    resource("/v1/lineage/declarations", POST=("owner", lineage.post_declarations)),
+    resource("/v1/incidents", GET=("reader", incidents.get_incidents)),
     resource("/v1/audit", GET=("operator", audit.get_audit)),
     resource("/v1/imports/mlflow", GET=("operator", imports.get_mlflow)),
     resource(imports.WEBHOOK, POST=(ANYONE, imports.post_webhook)),

@@ -10,6 +10,7 @@ from api.documents import answer, if_match, read_document
 from api.once import once
 from api.pages import parse_page
 from api.problems import Problem, bad_request
+from api.registry_lineage import flow_of
 from runway_streams.registry import aliases, catalog, statuses, versions
 from runway_streams.registry.changes import Registry
 from runway_streams.registry.lifecycle import STAGES
@@ -53,6 +54,9 @@ async def post_versions(request: Request) -> Response:
 
         response = await once(request, change, create)
     await request.app.state.scans.try_now(model_id, document.version)
+    discoverer = request.app.state.discoverer
+    if discoverer and document.training_run and flow_of(document.training_run):
+        await discoverer.at_once(document.training_run, model_id, document.version)
     return response
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from runway_streams import formats
 from runway_streams.errors import ConfigError
 from runway_streams.kafka_security import KafkaSecurity
+from runway_streams.metaflow_settings import MetaflowSettings
 from runway_streams.mlflow_settings import MlflowSettings
 from runway_streams.neo4j_address import Neo4jAddress
 from runway_streams.urls import is_safe_url
@@ -49,6 +50,7 @@ class Config:
     checkpoint_interval_s: int = 900
     security: KafkaSecurity = field(default_factory=KafkaSecurity)
     database: str | None = field(default=None, repr=False)
+    lineage_database: str | None = field(default=None, repr=False)
     neo4j: str | None = field(default=None, repr=False)
     api_url: str | None = None
     api_key: str | None = field(default=None, repr=False)
@@ -60,6 +62,7 @@ class Config:
     oidc_role_claim: str = "runway_role"
     oidc_teams_claim: str = "teams"
     mlflow: MlflowSettings | None = None
+    metaflow: MetaflowSettings | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "home", Path(self.home).expanduser().absolute())
@@ -75,7 +78,11 @@ class Config:
         numbers = {name: _number(variable, given) for variable, name in _NUMBER_VARIABLES.items() if variable in given}
         accept_gap = _switch("RUNWAY_ACCEPT_GAP", given)
         bootstrap = given.get("RUNWAY_BOOTSTRAP") or (running_stack(home) or {}).get("bootstrap", DEFAULT_BOOTSTRAP)
-        parts = {"security": KafkaSecurity.from_env(given), "mlflow": MlflowSettings.from_env(given)}
+        parts = {
+            "security": KafkaSecurity.from_env(given),
+            "mlflow": MlflowSettings.from_env(given),
+            "metaflow": MetaflowSettings.from_env(given),
+        }
         return cls(home=home, bootstrap=bootstrap, accept_gap=accept_gap, **parts, **texts, **numbers)  # type: ignore[arg-type]
 
     @property
@@ -113,6 +120,7 @@ _TEXT_VARIABLES = {
     "RUNWAY_BATCH_MEMORY": "memory_limit",
     "RUNWAY_WEB_HOST": "web_host",
     "RUNWAY_DATABASE": "database",
+    "RUNWAY_LINEAGE_DATABASE": "lineage_database",
     "RUNWAY_NEO4J": "neo4j",
     "RUNWAY_API": "api_url",
     "RUNWAY_KEY": "api_key",

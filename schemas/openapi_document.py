@@ -6,7 +6,7 @@ from typing import Any, get_args
 import msgspec
 import yaml
 
-from schemas import answers, requests
+from schemas import answers, lineage, requests
 from schemas.api_key import NewApiKey
 from schemas.model import Model, Status
 from schemas.model_settings import ReferenceProfile, Task
@@ -15,7 +15,7 @@ from schemas.policy import Policy
 from schemas.rules import RuleSet
 
 FOLDER = Path(__file__).parent / "openapi"
-PARTS = ("base", "ground_truth", "registry", "access", "imports")
+PARTS = ("base", "ground_truth", "registry", "access", "imports", "lineage")
 NAMED = {"Stage": Stage, "Status": Status, "Task": Task}
 PROBLEM = {"$ref": "#/components/responses/Problem"}
 
@@ -39,7 +39,16 @@ def openapi() -> dict[str, Any]:
 
 def schemas_of_types() -> dict[str, Any]:
     """The schemas of all documents, by name."""
-    types = [Model, Policy, NewApiKey, RuleSet, ReferenceProfile, *_structs(requests), *_structs(answers)]
+    types = [
+        Model,
+        Policy,
+        NewApiKey,
+        RuleSet,
+        ReferenceProfile,
+        *_structs(requests),
+        *_structs(answers),
+        *_structs(lineage),
+    ]
     _, found = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     found["ModelPatch"] = _patch_of(found["Model"])
     return {**found, **{name: {"enum": list(get_args(choices))} for name, choices in NAMED.items()}}

@@ -15,6 +15,7 @@ from runway_streams.registry.changes import Registry
 from runway_streams.registry.migrate import MIGRATIONS
 from runway_streams.topics import create_topics
 from tests.clock import Clock
+from tests.metaflow_flows import MetaflowHome, run_flows
 from tests.mlflow_server import MlflowServer
 from tests.postgres import PostgresServer
 
@@ -54,6 +55,12 @@ def neo4j(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedNeo4j]:
     """A real Neo4j, started once. Tests that stop a server start one of their own."""
     with EmbeddedNeo4j(tmp_path_factory.mktemp("neo4j")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def flows(tmp_path_factory: pytest.TempPathFactory) -> MetaflowHome:
+    """Real runs of Metaflow, made once."""
+    return run_flows(tmp_path_factory.mktemp("metaflow"))
 
 
 @pytest.fixture(scope="session")

@@ -151,7 +151,7 @@ def test_console_blocks_run(page: Path):
 
 def test_every_variable_is_documented_and_every_documented_one_exists():
     variable = re.compile(r"\bRUNWAY_[A-Z0-9_]*[A-Z0-9]\b")
-    sources = ("config", "kafka_security", "mlflow_settings")
+    sources = ("config", "kafka_security", "metaflow_settings", "mlflow_settings")
     known = set(variable.findall("".join(text(f"runway_streams/{name}.py") for name in sources)))
     assert {
         unquoted(cells(line)[0]) for line in text("docs/operate.md").splitlines() if line.startswith("| `RUNWAY_")

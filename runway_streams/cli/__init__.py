@@ -12,6 +12,7 @@ from runway_streams.cli import (
     data,
     dead_letters,
     keys,
+    lineage,
     mlflow,
     models,
     onboard,
@@ -52,6 +53,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(versions.app, name="versions")
 app.add_typer(policies.app, name="policies")
 app.add_typer(rules.app, name="rules")
+app.add_typer(lineage.app, name="lineage")
 app.add_typer(keys.app, name="keys")
 app.add_typer(mlflow.app, name="mlflow")
 app.add_typer(dead_letters.app, name="dead-letters")

@@ -91,12 +91,10 @@ async def registry_client(config: Config) -> AsyncIterator[RegistryClient]:
         return
     from api.local import local_application
 
-    app, registry = local_application(config, actor())
-    try:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://local", timeout=TIMEOUT_S) as http:
+    async with local_application(config, actor()) as app:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://local", timeout=TIMEOUT_S) as http:
             yield RegistryClient(http, "this machine")
-    finally:
-        await registry.database.close()
 
 
 def run(work: Any) -> Any:

@@ -6,7 +6,6 @@ from typing import Any
 
 from msgspec import Struct
 
-from runway_streams.dependency.edge import Direction
 from runway_streams.dependency.node import NodeType
 from runway_streams.dependency.walk import Step, Stopped, Walk
 
@@ -15,20 +14,7 @@ UNRANKED = 2
 """What is not told counts as medium."""
 
 
-class Evidence(Struct, frozen=True):
-    """One edge of a path: who says so, how, how sure, and since when (epoch ms)."""
-
-    upstream: str
-    downstream: str
-    kind: str
-    reporter: str
-    source: str
-    confidence: float
-    valid_from: int
-    last_seen: int
-
-
-class Affected(Struct, frozen=True, omit_defaults=True):
+class Affected(Struct, frozen=True):
     """A node that is reached: by which shortest path, and how sure that is (the product along it)."""
 
     id: str
@@ -39,7 +25,6 @@ class Affected(Struct, frozen=True, omit_defaults=True):
     criticality: str = ""
     owner: str = ""
     title: str = ""
-    evidence: list[Evidence] = []
 
 
 class BlastRadius(Struct, frozen=True):
@@ -65,7 +50,7 @@ def affected(walk: Walk, facts: Mapping[str, Mapping[str, Any]], types: Collecti
     """
     chosen = [step for step in walk.steps.values() if not types or step.type in types]
     found = [_affected(walk, step, _facts_of(step.id, facts)) for step in chosen]
-    return sorted(found, key=lambda one: (_rank(one), one.distance, -one.confidence, one.id))
+    return sorted(found, key=lambda one: (rank(one), one.distance, -one.confidence, one.id))
 
 
 def blast_radius(walk: Walk, facts: Mapping[str, Mapping[str, Any]]) -> BlastRadius:
@@ -83,36 +68,15 @@ def blast_radius(walk: Walk, facts: Mapping[str, Mapping[str, Any]]) -> BlastRad
     )
 
 
-def evidence(walk: Walk, node_id: str) -> list[Evidence]:
-    """The edges of the path to a node, from the walk's start on."""
-    return [
-        Evidence(
-            edge.upstream,
-            edge.downstream,
-            edge.kind,
-            edge.reporter,
-            edge.source,
-            edge.confidence,
-            edge.valid_from,
-            edge.last_seen,
-        )
-        for edge in walk.edges(node_id)
-    ]
-
-
 def facts_wanted(walk: Walk) -> set[str]:
     """The nodes whose facts ranking needs: those reached, and the models of versions among them."""
     reached = {walk.start, *walk.steps}
     return reached | {_model_of(node_id) for node_id in reached}
 
 
-def direction_word(direction: Direction) -> str:
-    """How people read a direction.
-
-    >>> direction_word("upstream"), direction_word("downstream")
-    ('is made from', 'is used by')
-    """
-    return "is made from" if direction == "upstream" else "is used by"
+def rank(one: Affected) -> int:
+    """Where a node stands by its criticality, the most critical first."""
+    return CRITICALITY.get(one.criticality, UNRANKED)
 
 
 def _affected(walk: Walk, step: Step, facts: Mapping[str, Any]) -> Affected:
@@ -126,10 +90,6 @@ def _affected(walk: Walk, step: Step, facts: Mapping[str, Any]) -> Affected:
         owner=str(facts.get("owner") or ""),
         title=str(facts.get("title") or ""),
     )
-
-
-def _rank(one: Affected) -> int:
-    return CRITICALITY.get(one.criticality, UNRANKED)
 
 
 def _facts_of(node_id: str, facts: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:

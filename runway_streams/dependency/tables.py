@@ -5,12 +5,15 @@
 | lineage_nodes | a node: its name, what is known of it besides, and the text by which it is found | none is deleted |
 | lineage_edges | an edge over one span of time | none is deleted |
 | lineage_openlineage_runs | what the events of a run told so far | 100,000 runs of 4 MiB, 7 days after the last event |
+| lineage_reports | a report that waits for a graph which does not answer | 100,000 |
+| lineage_discoveries | a run of Metaflow whose lineage was asked for, and how that has gone | 100,000 pending |
+| lineage_cursors | how far a follower has come | one a follower |
 
 Names may be longer than what PostgreSQL takes into an index: rows are keyed by digests of 16 bytes (`digests.py`), and nodes
 are sorted by the first 256 characters of their names before the names themselves.
 """
 
-from sqlalchemy import BigInteger, Column, Float, Index, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
 from runway_streams.dependency.digests import SORTED_BY
 
@@ -62,4 +65,39 @@ openlineage_runs = Table(
     Column("told", LargeBinary, nullable=False),
     Column("heard_at", BigInteger, nullable=False),
     Index(None, "heard_at"),
+)
+
+waiting_reports = Table(
+    "lineage_reports",
+    metadata,
+    # SQLite numbers rows by itself in columns of the type INTEGER alone.
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("report", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("problem", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+discoveries = Table(
+    "lineage_discoveries",
+    metadata,
+    Column("pathspec", _name(512), primary_key=True),
+    Column("model_id", _name(128)),
+    Column("version", _name(128)),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", BigInteger, nullable=False),
+    Column("problem", Text, nullable=False),
+    Column("depth", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Index(None, "state", "next_at"),
+    Index(None, "model_id", "version"),
+)
+
+cursors = Table(
+    "lineage_cursors",
+    metadata,
+    Column("name", _name(300), primary_key=True),
+    Column("value", Text, nullable=False),
 )

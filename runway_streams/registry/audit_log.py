@@ -39,5 +39,12 @@ async def page(
     ]
 
 
+async def after(connection: AsyncConnection, seq: int, limit: int) -> list[Note]:
+    """The changes after a number, in order, without their documents."""
+    columns = (audit.c.seq, audit.c.at, audit.c.actor, audit.c.action, audit.c.model_id, audit.c.target)
+    rows = await connection.execute(sa.select(*columns).where(audit.c.seq > seq).order_by(audit.c.seq).limit(limit))
+    return [Note(*row, before=None, after=None) for row in rows]
+
+
 def _raw(document: str | None) -> msgspec.Raw | None:
     return None if document is None else msgspec.Raw(document.encode())

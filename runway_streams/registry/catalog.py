@@ -101,6 +101,14 @@ async def find(connection: AsyncConnection, model_id: str, *, lock: bool = False
     return None if row is None else entry_of(row)
 
 
+async def flows(connection: AsyncConnection, limit: int) -> list[tuple[str, str]]:
+    """Registered models that are not archived and name the flow that trains them, with it, by id."""
+    kept = sa.and_(models.c.registered, sa.not_(models.c.archived), models.c.document.contains('"flow":"', autoescape=True))
+    rows = await connection.execute(sa.select(models).where(kept).order_by(models.c.model_id).limit(limit))
+    entries = [entry_of(row) for row in rows]
+    return [(entry.model.model_id, entry.model.flow) for entry in entries if entry.model.flow]
+
+
 async def note_seen(change: Change, model_ids: list[str]) -> int:
     """Lists models that the stream has seen as unregistered, unless they are listed, and says how many are new."""
     taken = [model_id for model_id in model_ids if "\0" not in model_id]

@@ -1,12 +1,17 @@
 """Statuses: how a version is doing, why, and since when; a model is as its worst version in production."""
 
+from dataclasses import dataclass
+
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runway_streams.registry.changes import Change
 from runway_streams.registry.refusals import Unknown, stale
 from runway_streams.registry.tables import models, versions
 from schemas.model import Status
 
+MAX_JUDGED = 50_000
+"""Versions whose statuses are told at a time; those at risk come first."""
 WORST_FIRST: tuple[Status, ...] = ("AT_RISK", "RETRAINING", "UNKNOWN", "HEALTHY")
 
 
@@ -39,6 +44,25 @@ async def set_status(
     after = {"status": status, "reason": reason}
     await change.note("version.status", f"{model_id}@{version}", model_id=model_id, before=told, after=after)
     return True
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """How a version is doing, since when (ms)."""
+
+    model_id: str
+    version: str
+    status: Status
+    since: int
+
+
+async def judged(connection: AsyncConnection, limit: int = MAX_JUDGED) -> list[Judged]:
+    """The versions about which something is known, at most `limit`, those at risk first."""
+    columns = (versions.c.model_id, versions.c.version, versions.c.status, versions.c.status_since)
+    question = sa.select(*columns).where(versions.c.status != "UNKNOWN")
+    order = (sa.case((versions.c.status == "AT_RISK", 0), else_=1), versions.c.model_id, versions.c.version)
+    rows = await connection.execute(question.order_by(*order).limit(limit))
+    return [Judged(*row) for row in rows]
 
 
 async def refresh_model_status(change: Change, model_id: str) -> None:

@@ -1,6 +1,7 @@
 """Versions: what was trained, unchanging; and in which stage each of them is."""
 
 import hashlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import msgspec
@@ -22,6 +23,7 @@ from schemas.model import Status
 from schemas.model_settings import ReferenceProfile
 from schemas.model_version import ModelVersion, Origin, Stage
 
+PAGE = 500
 _decode = msgspec.json.Decoder(ModelVersion).decode
 _decode_profile = msgspec.json.Decoder(ReferenceProfile).decode
 
@@ -103,6 +105,15 @@ async def page(
         question = question.where(versions.c.stage == stage)
     newest = question.order_by(versions.c.created_at.desc(), versions.c.version.desc()).limit(limit)
     return [entry_of(row) for row in (await connection.execute(newest)).all()]
+
+
+async def all_of(connection: AsyncConnection, model_id: str) -> AsyncIterator[VersionEntry]:
+    """All versions of a model, newest first, a page at a time."""
+    after = None
+    while found := await page(connection, model_id, PAGE, after):
+        for entry in found:
+            yield entry
+        after = (found[-1].created_at, found[-1].version.version)
 
 
 async def profile_of(connection: AsyncConnection, entry: VersionEntry) -> ReferenceProfile | None:

@@ -9,12 +9,14 @@ import pytest
 from starlette.middleware import Middleware
 
 from api.app import make_app
+from api.lineage_parts import open_lineage
 from api.local import Trust
 from api.merged_view import BatchSnapshot, MergedView
 from api.principals import Principal
 from api.speed_store import SpeedStore
 from batch.manifest import Manifest, ModelSeen
 from batch.view import Confusion, Histograms, Rows
+from runway_streams.config import Config
 from runway_streams.database import Database
 from runway_streams.ground_truth import slim
 from runway_streams.ground_truth.full import Layout
@@ -214,9 +216,9 @@ def merged_view(speed_events=(), batch=None, *settings, **speed):
 ADMIN = Principal("key:test", "admin", (), "key")
 
 
-def app_over(view, registry, principal=ADMIN):
+def app_over(view, registry, principal=ADMIN, lineage=None, discoverer=None):
     """The application over a view and a registry, asked by one principal."""
-    return make_app(view, registry, Middleware(Trust, principal=principal))
+    return make_app(view, registry, Middleware(Trust, principal=principal), lineage=lineage, discoverer=discoverer)
 
 
 def http_client(app):
@@ -238,16 +240,20 @@ async def client(tmp_path):
 class Api:
     """The API over an empty view and a registry in either database, for several principals; its clock stands still."""
 
-    def __init__(self, database, view=None):
+    def __init__(self, database, view=None, lineage=None):
         self.clock = NOW
+        self.lineage, self.discoverer = lineage, None
         self.registry = Registry(database, lambda: self.clock, Settings.from_document)
         self.view = view or merged_view()
 
     def as_(self, name="ada", role="admin", *teams):
         """A client of a principal."""
-        return http_client(app_over(self.view, self.registry, Principal(name, role, teams, "key")))
+        principal = Principal(name, role, teams, "key")
+        return http_client(app_over(self.view, self.registry, principal, self.lineage, self.discoverer))
 
 
 @pytest.fixture
-def api(database):
-    return Api(database)
+async def api(database, database_url, tmp_path):
+    lineage = open_lineage(Config(home=tmp_path, database=database_url), lambda: NOW)
+    yield Api(database, lineage=lineage)
+    await lineage.close()

@@ -1,4 +1,4 @@
-"""Real runs of Metaflow, made once for all tests of this folder, and told of by the folder or by a service."""
+"""Real runs of Metaflow, told of by the folder or by a service."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -7,13 +7,7 @@ import pytest
 from runway_streams.dependency.metaflow_local import FolderDatastore, MetaflowFolder
 from runway_streams.dependency.metaflow_runs import MetaflowRuns
 from runway_streams.dependency.metaflow_service import MetaflowAccess, MetaflowService
-from tests.metaflow_flows import MetaflowHome, run_flows
-
-
-@pytest.fixture(scope="session")
-def flows(tmp_path_factory: pytest.TempPathFactory) -> MetaflowHome:
-    """The runs."""
-    return run_flows(tmp_path_factory.mktemp("metaflow"))
+from tests.metaflow_flows import MetaflowHome
 
 
 @pytest.fixture(scope="session")

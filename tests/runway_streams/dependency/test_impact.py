@@ -1,6 +1,6 @@
 """Impact: ranked by criticality and distance, with the path and the edges that say so."""
 
-from runway_streams.dependency.impact import affected, blast_radius, evidence, facts_wanted
+from runway_streams.dependency.impact import affected, blast_radius, facts_wanted
 from runway_streams.dependency.walk import walk
 from tests.runway_streams.dependency.graphs import FixedGraph, edge, edges
 
@@ -28,10 +28,3 @@ async def test_the_blast_radius_sums_up():
     assert (radius.nodes, radius.furthest, radius.owners) == (5, 2, ["growth", "payments"])
     assert radius.by_type == {"dataset": 1, "model": 3, "version": 1}
     assert radius.models_by_criticality == {"critical": 1, "medium": 1, "low": 1}
-
-
-async def test_evidence_names_who_says_so():
-    found = await walk(FixedGraph(GRAPH), "dataset:n/a", "downstream")
-    assert [(one.upstream, one.reporter, one.source) for one in evidence(found, "model:Near")] == [
-        ("dataset:n/a", "test", "declared"), ("model:Near@1", "test", "declared"),
-    ]  # fmt: skip

@@ -47,3 +47,34 @@ def upgrade() -> None:
     )
     for end in ("upstream_key", "downstream_key"):
         op.create_index(f"ix_lineage_edges_{end}_valid_to", "lineage_edges", [end, "valid_to"])
+    op.create_table(
+        "lineage_reports",
+        sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("report", sa.Text(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("problem", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("number", name="pk_lineage_reports"),
+    )
+    op.create_table(
+        "lineage_discoveries",
+        sa.Column("pathspec", _name(512), nullable=False),
+        sa.Column("model_id", _name(128)),
+        sa.Column("version", _name(128)),
+        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("next_at", sa.BigInteger(), nullable=False),
+        sa.Column("problem", sa.Text(), nullable=False),
+        sa.Column("depth", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("pathspec", name="pk_lineage_discoveries"),
+    )
+    op.create_index("ix_lineage_discoveries_state_next_at", "lineage_discoveries", ["state", "next_at"])
+    op.create_index("ix_lineage_discoveries_model_id_version", "lineage_discoveries", ["model_id", "version"])
+    op.create_table(
+        "lineage_cursors",
+        sa.Column("name", _name(300), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_lineage_cursors"),
+    )

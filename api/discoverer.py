@@ -1,0 +1,162 @@
+"""Discoverer: asks Metaflow what runs were made from, and puts that into the graph; finished runs become versions."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import msgspec
+
+from api.lineage_parts import Lineage
+from runway_streams.dependency.discovery import Discovery
+from runway_streams.dependency.metaflow_lineage import Told, told_by
+from runway_streams.dependency.metaflow_poll import Cursor, look
+from runway_streams.dependency.metaflow_run import MetaflowRun, gather_run
+from runway_streams.dependency.metaflow_runs import BadName, MetaflowRuns
+from runway_streams.dependency.metaflow_version import VersionFromRun, version_of_run
+from runway_streams.dependency.node import node_type, parse_node
+from runway_streams.errors import ConfigError, DependencyDown, RunwayError
+from runway_streams.registry import catalog, versions
+from runway_streams.registry.changes import Registry
+from schemas.model_version import ModelVersion
+
+ACTOR = "metaflow"
+AT_ONCE_S = 2.0
+"""How long a registration waits for Metaflow; then it is answered, and the rest is done afterwards."""
+POLL_MS = 30_000
+"""How often each flow is looked at."""
+FLOWS = 5_000
+_log = logging.getLogger(__name__)
+
+
+class Discoverer:
+    """Works on one run at a time. `metaflow` is what the process has."""
+
+    def __init__(self, registry: Registry, lineage: Lineage, metaflow: MetaflowRuns):
+        self._registry, self._lineage, self._metaflow = registry, lineage, metaflow
+        self._polled: dict[str, int] = {}
+
+    async def at_once(self, pathspec: str, model_id: str, version: str) -> None:
+        """Asks for the run of a version that was just registered; what takes longer than AT_ONCE_S is done afterwards."""
+        now = self._registry.now()
+        one = Discovery(pathspec=pathspec, model_id=model_id, version=version, created_at=now)
+        try:
+            async with asyncio.timeout(AT_ONCE_S):
+                if await self._lineage.discoveries.ask([one], now):
+                    await self._discover(one)
+        except (TimeoutError, DependencyDown) as error:
+            _log.info("%s is asked for later: %s", pathspec, error or "Metaflow takes long.")
+
+    async def discover_due(self, draw: Callable[[], float]) -> int:
+        """Asks for the runs that are due, and tells how many those were. Raises DependencyDown once for all, where Metaflow
+        does not answer: each of them is noted, and tried again later."""
+        due = await self._lineage.discoveries.due(self._registry.now())
+        down: DependencyDown | None = None
+        for one in due:
+            try:
+                if down is None:
+                    await self._discover(one)
+                    continue
+            except DependencyDown as error:
+                down = error
+            except (ConfigError, BadName) as error:
+                await self._failed(one, str(error), draw(), is_unknown=isinstance(error, BadName))
+                continue
+            await self._failed(one, str(down), draw())
+        if down is not None:
+            raise down
+        return len(due)
+
+    async def follow_flows(self) -> None:
+        """Looks for new runs of the flows that train registered models."""
+        async with self._registry.read() as connection:
+            flows = await catalog.flows(connection, FLOWS)
+        now = self._registry.now()
+        for model_id, flow in flows:
+            if now - self._polled.get(flow, 0) >= POLL_MS:
+                self._polled[flow] = now
+                await self._follow(model_id, flow)
+
+    async def _follow(self, model_id: str, flow: str) -> None:
+        name = f"metaflow:{flow}"
+        cursor = await self._lineage.cursors.get(name, Cursor())
+        more = True
+        while more:
+            try:
+                found = await look(self._metaflow, flow, cursor, self._registry.now())
+            except BadName as error:
+                _log.warning("The flow of %s cannot be followed: %s", model_id, error)
+                return
+            for run in found.ended:
+                await self._tell(run, model_id, 0)
+                await self._register(run, model_id)
+            cursor, more = found.cursor, found.more
+            await self._lineage.cursors.put(name, cursor)
+
+    async def _discover(self, one: Discovery) -> None:
+        flow, _, number = one.pathspec.partition("/")
+        record = await self._metaflow.run(flow, number)
+        if record is None:
+            await self._failed(one, f"Metaflow knows no run {one.pathspec}.", 1.0, is_unknown=True)
+            return
+        run = await gather_run(self._metaflow, record)
+        await self._tell(run, one.model_id, one.depth)
+        await self._lineage.discoveries.done(one.pathspec, self._registry.now())
+
+    async def _tell(self, run: MetaflowRun, model_id: str | None, depth: int) -> None:
+        told = told_by(run, model_id)
+        for note in told.notes:
+            _log.warning("%s", note)
+        await self._lineage.graph.tell(told.reports)
+        await self._lineage.discoveries.ask(further(told, run, depth), self._registry.now())
+
+    async def _register(self, run: MetaflowRun, model_id: str) -> None:
+        """Makes a version of a run, unless the registry has one of that name or refuses it."""
+        made = version_of_run(run, model_id)
+        if made is None:
+            return
+        try:
+            async with self._registry.change(ACTOR) as change:
+                await versions.create(change, made.model_id, as_version(made), reason=f"made by {made.training_run}")
+        except DependencyDown:
+            raise
+        except RunwayError as error:
+            _log.info("%s makes no version of %s: %s", made.training_run, made.model_id, error)
+
+    async def _failed(self, one: Discovery, problem: str, share: float, *, is_unknown: bool = False) -> None:
+        await self._lineage.discoveries.failed(one, problem, self._registry.now(), share, is_unknown=is_unknown)
+
+
+def further(told: Told, run: MetaflowRun, depth: int) -> list[Discovery]:
+    """The runs that led to this one, to be asked for next.
+
+    >>> run = MetaflowRun("B", "2", 10, 20, triggers='[{"type": "run", "id": "A/1"}]')
+    >>> [one.pathspec for one in further(told_by(run), run, 0)]
+    ['A/1']
+    """
+    names = {claim.upstream for report in told.reports for claim in report.claims if node_type(claim.upstream) == "run"}
+    pathspecs = sorted(parse_node(name).name for name in names)
+    return [Discovery(pathspec=one, depth=depth + 1) for one in pathspecs if one != run.pathspec]
+
+
+def as_version(made: VersionFromRun) -> ModelVersion:
+    """A run's version as the registry takes it. Raises RunwayError where it has a field that no version may have."""
+    interval = made.training_interval
+    document = {
+        "version": made.version,
+        "artifact_uri": made.artifact_uri,
+        "artifact_sha256": made.artifact_sha256,
+        "training_run": made.training_run,
+        "hyperparameters": made.hyperparameters,
+        "metrics": made.metrics,
+        "training_interval": interval and {"start": _moment(interval.start), "end": _moment(interval.end)},
+        "trained_at": _moment(made.trained_at),
+    }
+    try:
+        return msgspec.convert(document, ModelVersion)
+    except msgspec.ValidationError as error:
+        raise RunwayError(f"The run {made.training_run} cannot be a version: {error}.") from None
+
+
+def _moment(at: int) -> datetime:
+    return datetime.fromtimestamp(at / 1000, UTC)

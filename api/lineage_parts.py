@@ -1,0 +1,62 @@
+"""The parts of lineage in a process: the graph over its store, and Metaflow where it is set."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from runway_streams.config import Config
+from runway_streams.database import Database
+from runway_streams.dependency.cursors import Cursors
+from runway_streams.dependency.graph import LineageGraph
+from runway_streams.dependency.metaflow_local import FolderDatastore, MetaflowFolder
+from runway_streams.dependency.metaflow_runs import MetaflowRuns
+from runway_streams.dependency.metaflow_service import MetaflowAccess, MetaflowService
+from runway_streams.dependency.migrate import MIGRATIONS
+from runway_streams.dependency.sql_discoveries import SqlDiscoveries
+from runway_streams.dependency.sql_report_queue import SqlReportQueue
+from runway_streams.dependency.sql_store import SqlStore
+from runway_streams.dependency.store import LineageStore
+from runway_streams.metaflow_settings import MetaflowSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """What a process has for lineage; `metaflow` is None where nothing is set."""
+
+    graph: LineageGraph
+    discoveries: SqlDiscoveries
+    cursors: Cursors
+    database: Database
+    metaflow: MetaflowRuns | None
+
+    async def close(self) -> None:
+        """Lets go of connections."""
+        await self.graph.store.close()
+        if self.metaflow:
+            await self.metaflow.close()
+        await self.database.close()
+
+
+def open_lineage(config: Config, now: Callable[[], int]) -> Lineage:
+    """The parts as the configuration wants them; nothing is connected yet. Raises ConfigError."""
+    database = Database.open(config.lineage_database or config.database, config.home, MIGRATIONS)
+    graph = LineageGraph(store_of(config, database), SqlReportQueue(database), now)
+    metaflow = metaflow_of(config.metaflow) if config.metaflow else None
+    return Lineage(graph, SqlDiscoveries(database), Cursors(database), database, metaflow)
+
+
+def store_of(config: Config, database: Database) -> LineageStore:
+    """Neo4j where RUNWAY_NEO4J names one, else the tables of the database."""
+    if config.neo4j:
+        from runway_streams.dependency.neo4j_store import Neo4jStore
+
+        return Neo4jStore.open(config.neo4j)
+    return SqlStore(database)
+
+
+def metaflow_of(settings: MetaflowSettings) -> MetaflowRuns:
+    """Metaflow's metadata, over HTTP or from a folder."""
+    datastore = FolderDatastore(settings.folder) if settings.folder else None
+    if settings.is_service:
+        return MetaflowService(MetaflowAccess(settings.place, settings.key, settings.token), datastore)
+    assert settings.folder is not None
+    return MetaflowFolder(settings.folder)

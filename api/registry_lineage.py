@@ -1,0 +1,70 @@
+"""What the registry says of a model and its versions, as reports to the lineage graph."""
+
+from runway_streams.dependency.edge import Claim
+from runway_streams.dependency.node import Node, model_node, named, split_name
+from runway_streams.dependency.refusals import BadNode
+from runway_streams.dependency.report import Report
+from runway_streams.registry.catalog import Entry
+from runway_streams.registry.versions import VersionEntry
+
+REPORTER = "registry"
+VERSIONS = "registry/versions"
+"""Apart, so that a model's flow may change without a word about its versions, which never do."""
+METAFLOW = "metaflow"
+"""The namespace of flows and runs."""
+
+
+def report_of_model(entry: Entry) -> Report:
+    """A model's title, owner and criticality, and the flow that trains it: another flow ends the one before."""
+    model = entry.model
+    node = str(model_node(model.model_id))
+    facts = {
+        "title": model.name,
+        "owner": model.owner,
+        "criticality": model.criticality,
+        "registered": entry.registered,
+        "archived": entry.archived,
+    }
+    flow = _named("flow", METAFLOW, model.flow or "")
+    claims = [Claim(flow, node, "produces", "declared")] if flow else []
+    return Report(REPORTER, entry.updated_at, claims, [Node(node, facts)], whole_inputs=[node])
+
+
+def report_of_version(entry: VersionEntry) -> Report:
+    """A version: the model that it is one of, the features that it reads, the run that made it."""
+    version = entry.version
+    model, node = str(model_node(entry.model_id)), str(model_node(entry.model_id, version.version))
+    claims = [Claim(node, model, "version_of", "declared")]
+    for use in version.features:
+        feature = _named("feature", *split_name(use.name))
+        if feature:
+            claims.append(Claim(feature, node, "feeds", "declared"))
+    claims += _made_by(version.training_run, node)
+    facts = {"stage": entry.stage, "trained_at": version.trained_at.isoformat() if version.trained_at else None}
+    return Report(VERSIONS, entry.created_at, claims, [Node(node, facts)])
+
+
+def flow_of(training_run: str | None) -> str | None:
+    """The flow of a Metaflow pathspec, None where it is another system's name for a run.
+
+    >>> flow_of("TrainFraud/123"), flow_of("https://mlflow/runs/7"), flow_of(None)
+    ('TrainFraud', None, None)
+    """
+    flow, slash, run = (training_run or "").partition("/")
+    return flow if slash and flow.isidentifier() and run and "/" not in run else None
+
+
+def _made_by(training_run: str | None, node: str) -> list[Claim]:
+    flow = flow_of(training_run)
+    if flow is None or training_run is None:
+        return []
+    run = str(named("run", METAFLOW, training_run))
+    return [Claim(str(named("flow", METAFLOW, flow)), run, "produces", "declared"), Claim(run, node, "produces", "declared")]
+
+
+def _named(type_: str, namespace: str, name: str) -> str | None:
+    # A name that no node can have, such as one with a control character, is no reason to leave the rest out.
+    try:
+        return str(named(type_, namespace, name))
+    except BadNode:
+        return None

@@ -1,0 +1,182 @@
+"""Lineage by itself: the registry is followed, Metaflow is asked when a version is registered and when a run has ended, and
+what could not be had is had later, over restarts.
+"""
+
+import pytest
+
+from api.discoverer import POLL_MS, Discoverer, as_version
+from api.lineage_duties import SETTLED_MS, RegistryFollower
+from api.lineage_parts import open_lineage
+from runway_streams.config import Config
+from runway_streams.dependency.discovery import FIRST_WAIT_MS
+from runway_streams.dependency.metaflow_local import MetaflowFolder
+from runway_streams.dependency.metaflow_version import VersionFromRun
+from runway_streams.errors import DependencyDown, RunwayError
+from runway_streams.registry import catalog, versions
+from schemas.model import Model
+from schemas.model_version import FeatureUse, ModelVersion
+
+
+class Away:
+    """A Metaflow that does not answer."""
+
+    datastore = None
+
+    async def run(self, flow, run):
+        raise DependencyDown("Metaflow does not answer.")
+
+    async def close(self): ...
+
+
+@pytest.fixture
+def follower(api):
+    return RegistryFollower(api.registry, api.lineage, "test")
+
+
+@pytest.fixture
+def discoverer(api, flows):
+    return Discoverer(api.registry, api.lineage, MetaflowFolder(flows.root))
+
+
+def full_share() -> float:
+    return 1.0
+
+
+async def edges(api, node, direction="upstream"):
+    found = await api.lineage.graph.edges([node], direction, None, 100)
+    return {(edge.upstream, edge.kind, edge.downstream) for edge in found.found}
+
+
+async def registered(api, *new: Model | tuple[str, ModelVersion]):
+    async with api.registry.change("test") as change:
+        for one in new:
+            if isinstance(one, Model):
+                await catalog.register(change, one)
+            else:
+                await versions.create(change, *one)
+
+
+async def test_what_the_registry_says_is_in_the_graph_and_a_flow_that_is_changed_ends(api, follower):
+    version = ModelVersion("7", features=[FeatureUse("payments/amount"), FeatureUse("age")], training_run="FraudFlow/7")
+    await registered(
+        api, Model("fraud", name="Fraud", owner="risk", criticality="critical", flow="FraudFlow"), ("fraud", version)
+    )
+    await follower.follow()
+    assert await edges(api, "model:fraud") == {
+        ("flow:metaflow/FraudFlow", "produces", "model:fraud"), ("model:fraud@7", "version_of", "model:fraud"),
+    }  # fmt: skip
+    assert await edges(api, "model:fraud@7") == {
+        ("feature:payments/amount", "feeds", "model:fraud@7"), ("feature:default/age", "feeds", "model:fraud@7"),
+        ("run:metaflow/FraudFlow%2F7", "produces", "model:fraud@7"),
+    }  # fmt: skip
+    facts = (await api.lineage.graph.store.nodes(["model:fraud"]))["model:fraud"].facts
+    assert (facts["title"], facts["owner"], facts["criticality"]) == ("Fraud", "risk", "critical")
+    assert (await api.lineage.discoveries.of_version("fraud", "7")).pathspec == "FraudFlow/7"
+    api.clock += 1_000
+    async with api.registry.change("test") as change:
+        before = (await catalog.get(change.connection, "fraud")).model
+        await catalog.replace(change, Model("fraud", flow="NewFlow", features=before.features))
+    await follower.follow()
+    assert ("flow:metaflow/FraudFlow", "produces", "model:fraud") not in await edges(api, "model:fraud")
+    assert ("flow:metaflow/NewFlow", "produces", "model:fraud") in await edges(api, "model:fraud")
+
+
+async def test_changes_that_are_committed_late_are_told_too_and_old_ones_once(api, follower, monkeypatch):
+    await registered(api, Model("one"))
+    await follower.follow()
+    assert await api.lineage.cursors.get("registry", 0) == 0, "too young for another not to come before it"
+    api.clock += SETTLED_MS + 1
+    await registered(api, Model("two"))
+    told = []
+    tell = api.lineage.graph.tell
+
+    async def noted(reports):
+        told.extend(report.nodes[0].id for report in reports)
+        return await tell(reports)
+
+    monkeypatch.setattr(api.lineage.graph, "tell", noted)
+    await follower.follow()
+    await follower.follow()
+    assert told == ["model:two"]
+    assert await api.lineage.cursors.get("registry", 0) > 0
+    await RegistryFollower(api.registry, api.lineage, "another").follow()
+    assert told == ["model:two", "model:two"], "another process goes on at the cursor"
+
+
+async def test_a_registration_asks_metaflow_at_once_and_runs_upstream_afterwards(api, flows, discoverer):
+    api.discoverer = discoverer
+    run = f"DeviceRiskFlow/{flows.ids['DeviceRiskFlow']}"
+    client = api.as_()
+    await client.post("/v1/models", json={"model_id": "device-risk"})
+    answer = await client.post("/v1/models/device-risk/versions", json={"version": "9", "training_run": run})
+    assert answer.status_code == 201
+    told = (await client.get("/v1/models/device-risk/versions/9/discovery")).json()
+    assert (told["run"], told["state"], told["attempts"]) == (run, "done", 0)
+    up = (await client.get("/v1/models/device-risk/lineage")).json()
+    assert any(one["type"] == "feature" for one in up["items"]), "what the run's artifact says"
+    assert await api.lineage.discoveries.counts() == {"done": 1, "pending": 1}
+    assert await discoverer.discover_due(full_share) == 1
+    assert await api.lineage.discoveries.counts() == {"done": 2}, "the run that had triggered it"
+
+
+async def test_while_metaflow_is_away_registrations_are_answered_and_asked_for_later_over_a_restart(
+    api, flows, database_url, tmp_path
+):
+    api.discoverer = Discoverer(api.registry, api.lineage, Away())
+    run = f"FraudFlow/{flows.ids['FraudFlow']}"
+    client = api.as_()
+    await client.post("/v1/models", json={"model_id": "fraud"})
+    assert (await client.post("/v1/models/fraud/versions", json={"version": "7", "training_run": run})).status_code == 201
+    with pytest.raises(DependencyDown):
+        await api.discoverer.discover_due(full_share)
+    told = (await client.get("/v1/models/fraud/versions/7/discovery")).json()
+    assert (told["state"], told["attempts"], told["problem"]) == ("pending", 1, "Metaflow does not answer.")
+    assert await api.discoverer.discover_due(full_share) == 0, "not before its time"
+    api.clock += FIRST_WAIT_MS
+    restarted = open_lineage(Config(home=tmp_path, database=database_url), lambda: api.clock)
+    assert await Discoverer(api.registry, restarted, MetaflowFolder(flows.root)).discover_due(full_share) == 1
+    assert ("feature:payments/amount", "feeds", "model:fraud") in await edges(api, "model:fraud")
+    await restarted.close()
+
+
+async def test_a_finished_run_of_a_model_s_flow_becomes_a_version_and_a_failed_one_does_not(api, flows, discoverer):
+    await registered(api, Model("fraud", flow="FraudFlow"), Model("broken", flow="BrokenFlow"))
+    await discoverer.follow_flows()
+    async with api.registry.read() as connection:
+        (entry,) = await versions.page(connection, "fraud", 10)
+        assert await versions.page(connection, "broken", 10) == []
+    made = entry.version
+    assert made.training_run == f"FraudFlow/{flows.ids['FraudFlow']}"
+    assert (made.artifact_uri, made.hyperparameters, made.metrics["auc"]) == ("s3://models/fraud/7.bin", {"depth": 6}, 0.93)
+    assert entry.created_by == "metaflow"
+    api.clock += POLL_MS
+    await discoverer.follow_flows()
+    async with api.registry.read() as connection:
+        assert len(await versions.page(connection, "fraud", 10)) == 1
+    assert ("model:device-risk@2026.02", "feeds", "model:fraud") in await edges(api, "model:fraud")
+
+
+async def test_a_run_that_metaflow_does_not_know_yet_is_asked_for_again(api, discoverer):
+    api.discoverer = discoverer
+    client = api.as_()
+    await client.post("/v1/models", json={"model_id": "m"})
+    await client.post("/v1/models/m/versions", json={"version": "1", "training_run": "FraudFlow/0"})
+    told = (await client.get("/v1/models/m/versions/1/discovery")).json()
+    assert (told["state"], told["attempts"], told["problem"]) == ("pending", 1, "Metaflow knows no run FraudFlow/0.")
+
+
+async def test_a_version_without_a_run_has_no_discovery_and_other_systems_runs_are_not_asked_for(api, discoverer):
+    api.discoverer = discoverer
+    client = api.as_()
+    await client.post("/v1/models", json={"model_id": "m"})
+    await client.post("/v1/models/m/versions", json={"version": "1", "training_run": "mlflow:123"})
+    assert (await client.get("/v1/models/m/versions/1/discovery")).status_code == 404
+    assert (await client.get("/v1/models/m/versions/2/discovery")).status_code == 404
+
+
+def test_a_run_that_no_version_can_be_made_of_is_refused_with_a_sentence():
+    made = VersionFromRun("m", "7", "F/7", 1_700_000_000_000, artifact_uri="x" * 5_000)
+    with pytest.raises(RunwayError, match="The run F/7 cannot be a version"):
+        as_version(made)
+    good = as_version(VersionFromRun("m", "7", "F/7", 1_700_000_000_000))
+    assert good.trained_at.isoformat() == "2023-11-14T22:13:20+00:00"
