@@ -4,6 +4,7 @@ An adapter's graph may have been used before: each test names nodes of a namespa
 """
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from itertools import count
@@ -217,6 +218,41 @@ async def test_two_that_see_and_end_one_edge_at_once(another, space):
     await asyncio.gather(*ends, *sights)
     assert await space.spans(stores[0], "a>b", range(100)) == [(10, 34, None)]
     assert (await space.spans(stores[0], "c>b", range(100)))[0][2] == 20
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_many_that_write_about_the_same_nodes_at_once_come_to_what_one_after_the_other_does(another, space, seed):
+    rng, reference = random.Random(seed), MemoryStore()
+    names = [space.dataset(name) for name in "abcdef"]
+
+    def batch(reporter: str) -> list[Report]:
+        return [
+            Report(
+                reporter,
+                at := rng.randrange(20),
+                [Claim(*rng.sample(names, 2)) for _ in range(rng.randrange(6))],
+                [Node(rng.choice(names), {"seen": at, reporter: at})],
+                rng.sample(names, rng.randrange(3)),
+                rng.sample(names, rng.randrange(2)),
+            )
+            for _ in range(rng.randrange(1, 4))
+        ]
+
+    work = {reporter: [batch(reporter) for _ in range(12)] for reporter in ("one", "two", "three", "four")}
+
+    async def write(batches: list[list[Report]]) -> None:
+        store = await another()
+        for reports in batches:
+            await store.apply(reports)
+
+    await asyncio.gather(*map(write, work.values()))
+    for batches in work.values():
+        for reports in batches:
+            await reference.apply(reports)
+    store = await another()
+    for as_of in (None, *range(0, 20, 3)):
+        assert await space.scanned(store, as_of) == await space.scanned(reference, as_of)
+    assert await store.nodes(names) == await reference.nodes(names)
 
 
 async def test_facts_are_those_of_the_newest_report_key_by_key(store, space):
