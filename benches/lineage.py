@@ -1,4 +1,4 @@
-"""The lineage graph at 100,000 nodes and 300,000 edges in layers, over SQLite and over PostgreSQL: ingest, impact to depth 5.
+"""The lineage graph at 100,000 nodes and 300,000 edges in layers, over SQLite, PostgreSQL and Neo4j: ingest, impact to depth 5.
 
     uv run python benches/lineage.py --json
 
@@ -25,11 +25,13 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from runway_streams.dependency.edge import Claim, Direction, Edge
+from runway_streams.dependency.neo4j_store import Neo4jStore
 from runway_streams.dependency.node import Node
 from runway_streams.dependency.report import Report
 from runway_streams.dependency.sql_store import SqlStore
 from runway_streams.dependency.store import PAGE, LineageStore
 from runway_streams.dependency.walk import walk
+from runway_streams.devstack.neo4j import EmbeddedNeo4j
 from tests.postgres import PostgresServer
 
 LAYERS, DEPTH = 10, 5
@@ -69,7 +71,14 @@ async def postgresql(folder: Path) -> AsyncIterator[LineageStore]:
         yield SqlStore.open(server.create("bench"), folder)
 
 
-STORES: dict[str, Opened] = {"sqlite": sqlite, "postgresql": postgresql}
+@contextlib.asynccontextmanager
+async def neo4j(folder: Path) -> AsyncIterator[LineageStore]:
+    """A server of its own."""
+    with EmbeddedNeo4j(folder / "server") as server:
+        yield Neo4jStore.open(server.url)
+
+
+STORES: dict[str, Opened] = {"sqlite": sqlite, "postgresql": postgresql, "neo4j": neo4j}
 
 
 class Adjacent:

@@ -13,13 +13,16 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from neo4j import GraphDatabase
 
 from runway_streams.dependency.edge import Claim, Edge
+from runway_streams.dependency.neo4j_store import Neo4jStore
 from runway_streams.dependency.node import MAX_ID, Node, named
 from runway_streams.dependency.report import MAX_REPORTER, Report, check_report
 from runway_streams.dependency.sql_store import SqlStore
 from runway_streams.dependency.store import PAGE, LineageStore
 from runway_streams.dependency.walk import walk
+from runway_streams.neo4j_address import Neo4jAddress
 from tests.runway_streams.dependency.memory_store import MemoryStore
 
 _numbers = count(1)
@@ -41,7 +44,15 @@ def postgresql(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     return lambda: SqlStore.open(url, tmp_path)
 
 
-ADAPTERS = {adapter.__name__: adapter for adapter in (memory, sqlite, postgresql)}
+def neo4j(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+    url = request.getfixturevalue("neo4j").url
+    address = Neo4jAddress.parse(url)
+    with GraphDatabase.driver(address.uri, auth=address.auth) as driver:
+        driver.execute_query("MATCH (n:LineageNode) DETACH DELETE n", database_=address.database)
+    return lambda: Neo4jStore.open(url)
+
+
+ADAPTERS = {adapter.__name__: adapter for adapter in (memory, sqlite, postgresql, neo4j)}
 """Each gives what opens one more store on the same graph, as another process would."""
 
 
