@@ -29,7 +29,8 @@ class Cursor(Struct, frozen=True):
 
 
 class Look(Struct):
-    """Runs that have ended well, in the order of their start; the next cursor; and whether to look again at once."""
+    """Runs that have ended well, in the order of their ends, as the graph takes them best; the next cursor; and whether to
+    look again at once."""
 
     ended: list[MetaflowRun]
     cursor: Cursor
@@ -47,6 +48,7 @@ async def look(runs: MetaflowRuns, flow: str, cursor: Cursor, now: int) -> Look:
             ended.append(run)
         if run.finished_at is not None or record.ts_epoch + GIVE_UP <= now:
             given.add(record.id)
+    ended.sort(key=lambda run: (run.finished_at or 0, run.id))
     rest = ahead[MAX_AT_ONCE:]
     since = min((one.ts_epoch for one in listed if one.id not in given), default=_newest(listed, cursor.since))
     kept = [record.id for record in listed if record.id in given and record.ts_epoch >= since]

@@ -54,7 +54,7 @@ async def test_each_run_is_given_once_when_it_has_ended(folder):
     folder.start("3", 40)
     folder.end("3", 50)
     folder.end("1", 60)
-    assert await folder.look() == ["1", "3"]
+    assert await folder.look() == ["3", "1"]
     assert await folder.look() == []
     assert folder.cursor == Cursor(40, ("3",))
 
