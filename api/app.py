@@ -101,6 +101,7 @@ def make_app(
     state.duties = duties
     state.lineage = lineage.graph if lineage else None
     state.discoveries = lineage.discoveries if lineage else None
+    state.openlineage = lineage.openlineage if lineage else None
     state.discoverer = discoverer
     state.scans = duties.scans if duties else RuleScans(registry, view, holder="")
     ViewTelemetry(telemetry.registry, lambda: outside(state))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agents.model_settings import SettingsRelay
+from agents.openlineage import OpenLineageTopic
 from api.discoverer import Discoverer
 from api.housekeeping import Housekeeping
 from api.lineage_duties import MetaflowFollower, QueueDrain, RegistryFollower
@@ -58,6 +59,8 @@ def duties_of(
     followers: tuple[Duty, ...] = (RegistryFollower(registry, lineage, holder), QueueDrain(registry, lineage, holder))
     if discoverer:
         followers += (MetaflowFollower(registry, discoverer, holder),)
+    if config.openlineage_topic:
+        followers += (OpenLineageTopic(registry, config, config.openlineage_topic, lineage.openlineage, holder),)
     return Duties(
         SettingsRelay(registry, config, view.has_events, holder),
         RuleScans(registry, view, holder),

@@ -11,7 +11,9 @@ from runway_streams.dependency.metaflow_local import FolderDatastore, MetaflowFo
 from runway_streams.dependency.metaflow_runs import MetaflowRuns
 from runway_streams.dependency.metaflow_service import MetaflowAccess, MetaflowService
 from runway_streams.dependency.migrate import MIGRATIONS
+from runway_streams.dependency.openlineage_intake import OpenLineageIntake
 from runway_streams.dependency.sql_discoveries import SqlDiscoveries
+from runway_streams.dependency.sql_openlineage_runs import SqlOpenLineageRuns
 from runway_streams.dependency.sql_report_queue import SqlReportQueue
 from runway_streams.dependency.sql_store import SqlStore
 from runway_streams.dependency.store import LineageStore
@@ -26,6 +28,7 @@ class Lineage:
     discoveries: SqlDiscoveries
     cursors: Cursors
     database: Database
+    openlineage: OpenLineageIntake
     metaflow: MetaflowRuns | None
 
     async def close(self) -> None:
@@ -40,8 +43,9 @@ def open_lineage(config: Config, now: Callable[[], int]) -> Lineage:
     """The parts as the configuration wants them; nothing is connected yet. Raises ConfigError."""
     database = Database.open(config.lineage_database or config.database, config.home, MIGRATIONS)
     graph = LineageGraph(store_of(config, database), SqlReportQueue(database), now)
+    intake = OpenLineageIntake(graph, SqlOpenLineageRuns(database), now)
     metaflow = metaflow_of(config.metaflow) if config.metaflow else None
-    return Lineage(graph, SqlDiscoveries(database), Cursors(database), database, metaflow)
+    return Lineage(graph, SqlDiscoveries(database), Cursors(database), database, intake, metaflow)
 
 
 def store_of(config: Config, database: Database) -> LineageStore:

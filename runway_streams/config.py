@@ -22,6 +22,7 @@ BUCKET_SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl")
 TOKEN_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
 _NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}")
+_TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
 _BROKER = re.compile(r"\s*(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d+))?\s*")
 _ARCHIVE = re.compile(rf"file:///|(?:{'|'.join(BUCKET_SCHEMES)})://[^/]")
 _SWITCH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
@@ -63,6 +64,7 @@ class Config:
     oidc_teams_claim: str = "teams"
     mlflow: MlflowSettings | None = None
     metaflow: MetaflowSettings | None = None
+    openlineage_topic: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "home", Path(self.home).expanduser().absolute())
@@ -122,6 +124,7 @@ _TEXT_VARIABLES = {
     "RUNWAY_DATABASE": "database",
     "RUNWAY_LINEAGE_DATABASE": "lineage_database",
     "RUNWAY_NEO4J": "neo4j",
+    "RUNWAY_OPENLINEAGE_TOPIC": "openlineage_topic",
     "RUNWAY_API": "api_url",
     "RUNWAY_KEY": "api_key",
     "RUNWAY_OIDC_ISSUER": "oidc_issuer",
@@ -193,6 +196,11 @@ def _check(config: Config) -> None:
         raise ConfigError(
             f"RUNWAY_ARCHIVE is {config.archive_url!r}, which is not an archive.",
             f"Give a folder as file:///PATH, or a bucket as SCHEME://BUCKET/PREFIX with one of {', '.join(BUCKET_SCHEMES)}.",
+        )
+    if config.openlineage_topic and not _TOPIC.fullmatch(config.openlineage_topic):
+        raise ConfigError(
+            f"RUNWAY_OPENLINEAGE_TOPIC is {config.openlineage_topic[:80]!r}, which is no name of a topic.",
+            "Use 1 to 249 letters, digits, dots, dashes or underscores.",
         )
     if not _MEMORY.fullmatch(config.memory_limit):
         raise ConfigError(f"RUNWAY_BATCH_MEMORY is {config.memory_limit!r}.", "Give a size such as 4GiB or 800MB.")

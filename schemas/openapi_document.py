@@ -6,7 +6,7 @@ from typing import Any, get_args
 import msgspec
 import yaml
 
-from schemas import answers, lineage, requests
+from schemas import answers, lineage, openlineage_answers, requests
 from schemas.api_key import NewApiKey
 from schemas.model import Model, Status
 from schemas.model_settings import ReferenceProfile, Task
@@ -15,7 +15,7 @@ from schemas.policy import Policy
 from schemas.rules import RuleSet
 
 FOLDER = Path(__file__).parent / "openapi"
-PARTS = ("base", "ground_truth", "registry", "access", "imports", "lineage")
+PARTS = ("base", "ground_truth", "registry", "access", "imports", "lineage", "openlineage")
 NAMED = {"Stage": Stage, "Status": Status, "Task": Task}
 PROBLEM = {"$ref": "#/components/responses/Problem"}
 
@@ -48,6 +48,7 @@ def schemas_of_types() -> dict[str, Any]:
         *_structs(requests),
         *_structs(answers),
         *_structs(lineage),
+        *_structs(openlineage_answers),
     ]
     _, found = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     found["ModelPatch"] = _patch_of(found["Model"])

@@ -12,6 +12,7 @@ import pytest
 import uvicorn
 
 from api.app import access_of, check_settings, make_app
+from api.lineage_parts import open_lineage
 from runway_streams.config import Config
 from runway_streams.database import Database
 from runway_streams.ground_truth.model_settings_store import wall_clock
@@ -38,7 +39,7 @@ def server(database_url, tmp_path):
     registry = Registry(database, wall_clock, check_settings)
     key = asyncio.run(fill(registry))
     view = merged_view([Event(NOON * 12)], FakeBatchView([Event(NOON * 12)], NOON + 1))
-    app = make_app(view, registry, access_of(config, registry))
+    app = make_app(view, registry, access_of(config, registry), lineage=open_lineage(config, wall_clock))
     port = free_port()
     running = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
     thread = threading.Thread(target=running.run)
