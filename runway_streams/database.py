@@ -31,7 +31,7 @@ SWITCHES, SWITCH_S = 100, 0.01
 """How often, and how far apart, a new SQLite file is asked to write ahead, while others ask the same."""
 LOOK_EVERY = 100_000
 """Steps of SQLite's machine after which it looks at the clock: a few milliseconds."""
-UNTIL = "runway_until"
+CLOCK = "runway_clock"
 QUERY = frozenset({"ssl"})
 """Parameters of a URL that are understood: how TLS is used, as libpq's sslmode."""
 _queues: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = WeakKeyDictionary()
@@ -70,6 +70,7 @@ class Database:
             engine = create_async_engine(parsed, pool_size=POOL, pool_timeout=WAIT_S, connect_args={"timeout": WAIT_S})
             sa.event.listen(engine.sync_engine, "connect", _configure_sqlite)
             sa.event.listen(engine.sync_engine, "begin", _begin_sqlite)
+            sa.event.listen(engine.sync_engine.pool, "invalidate", _let_go)
             sa.event.listen(engine.sync_engine, "before_cursor_execute", partial(_start_clock, statement_s))
         else:
             times = {"timeout": CONNECT_S, "command_timeout": statement_s}
@@ -239,19 +240,33 @@ def _configure_sqlite(connection: Any, record: Any) -> None:
     for pragma in ("synchronous=NORMAL", "foreign_keys=ON", "cache_size=-32768"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
-    # SQLite has no time limit of its own; it asks this now and then whether to give up.
-    late = partial(_is_late, record.info)
-    connection.run_async(lambda driver: driver.set_progress_handler(late, LOOK_EVERY))
+    # SQLite has no time limit of its own; it asks this now and then whether to give up. What is cancelled runs on until then,
+    # with its own clock, while another connection has taken its place in the pool.
+    clock = record.info[CLOCK] = _Clock()
+    connection.run_async(lambda driver: driver.set_progress_handler(clock.is_late, LOOK_EVERY))
 
 
-def _is_late(info: dict[str, float]) -> bool:
-    return time.monotonic() > info.get(UNTIL, math.inf)
+class _Clock:
+    until = math.inf
+
+    def is_late(self) -> bool:
+        return time.monotonic() > self.until
 
 
 def _start_clock(limit_s: float, connection: sa.Connection, *_statement: Any) -> None:
     # What streams rows, or changes tables, takes the time that it takes.
     is_timed = connection.get_execution_options().get("runway_is_timed")
-    connection.info[UNTIL] = time.monotonic() + limit_s if is_timed else math.inf
+    connection.info[CLOCK].until = time.monotonic() + limit_s if is_timed else math.inf
+
+
+def _let_go(connection: Any, _record: Any, _error: Any) -> None:
+    # A connection that was cancelled is closed, but holds its locks for as long as anything still names its last statement.
+    async def give_up(driver: Any) -> None:
+        with contextlib.suppress(ValueError, sqlite3.Error):  # it may be closed already
+            await driver.interrupt()
+            await driver.rollback()
+
+    connection.run_async(give_up)
 
 
 def _write_ahead(cursor: Any) -> None:

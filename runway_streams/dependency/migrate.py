@@ -5,5 +5,8 @@ from pathlib import Path
 from runway_streams.migrations import Migrations
 
 MIGRATIONS = Migrations(
-    "lineage graph", "RUNWAY_LINEAGE_DATABASE", Path(__file__).parent / "migrations", "dependency_version"
+    "lineage graph",
+    "RUNWAY_LINEAGE_DATABASE (else RUNWAY_DATABASE)",
+    Path(__file__).parent / "migrations",
+    "dependency_version",
 )

@@ -174,6 +174,19 @@ async def test_a_statement_that_takes_too_long_is_given_up_and_the_next_one_is_n
             assert await holder_of(database) is None
 
 
+async def test_who_is_cancelled_leaves_neither_locks_nor_connections(database_url, tmp_path):
+    database = Database.open(database_url, tmp_path, MIGRATIONS, statement_s=0.5)
+    async with contextlib.aclosing(database):
+        await database.prepare()
+        for _ in range(12):  # more than there are connections
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05), database.write() as connection:
+                    await connection.execute(sa.text(ENDLESS))
+        async with database.write() as connection:
+            await insert_new(connection, leases, duty="d", holder="a", until=1)
+        assert await holder_of(database) == "a"
+
+
 async def test_a_folder_that_cannot_be_written_is_a_dependency_that_is_down(tmp_path):
     threads = threading.active_count()
     (tmp_path / "file.db").mkdir()
