@@ -11,8 +11,9 @@
 | Feast's features of a feature view | columns of the view |
 | parent | the parent's flow `triggers` this one |
 
-A run that ended well and told of any dataset at all has told everything: what its job read before and does not now, ends. One
-that failed, or told of nothing (an extractor that does not know the operator), ends nothing.
+A run that ended well and told of any dataset at all has told everything: what its job read before and does not now, ends, and
+so does what it said of versions of a model that it does not use any more. One that failed, or told of nothing (an extractor
+that does not know the operator), ends nothing.
 """
 
 from collections.abc import Iterable, Iterator
@@ -95,15 +96,16 @@ def _report(
     columns = dict.fromkeys(_column_edges(datasets, nodes))
     every = [*claims, *(edge for edge in columns if edge not in claims)]
     whole = len(every) <= MAX_CLAIMS
-    told_columns = (
-        {end for up, down, _ in columns for end in (up, down) if node_type(end) == "feature"} if outputs else set()
-    )
+    made = {node for name, node in nodes.items() if datasets[name].columns}
+    made |= {end for up, down, _ in columns for end in (up, down) if node_type(end) == "feature"}
+    models = {str(model_node(parse_node(node).namespace)) for node in nodes.values() if node_type(node) == "version"}
+    ended = [*(flow if inputs else ()), *(made if outputs else ()), *(models if inputs and outputs else ())]
     return Report(
         reporter=reporter(prefix, subject),
         at=at,
         claims=[Claim(up, down, kind, source) for up, down, kind in every[:MAX_CLAIMS]],  # type: ignore[arg-type]
         nodes=[*(Node(one) for one in flow or nodes.values()), *_aliases(datasets, nodes)][:MAX_CLAIMS],
-        whole_inputs=sorted([*(flow if whole and inputs else ()), *(told_columns if whole else ())]),
+        whole_inputs=sorted(set(ended)) if whole else [],
         whole_outputs=flow if whole and outputs else [],
     )
 

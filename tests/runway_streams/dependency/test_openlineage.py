@@ -140,6 +140,17 @@ def test_a_dataset_of_type_model_is_a_version():
     }
 
 
+def test_a_job_has_no_say_in_versions_that_it_does_not_use_any_more():
+    training, scoring = reports(sample("model"))
+    assert "model:flight-delay" in training.whole_inputs
+    assert "model:flight-delay" in scoring.whole_inputs
+    assert "model:flight-delay@7" in training.whole_inputs, "the columns that it was made from were told"
+    failed = told(
+        *json.loads((SAMPLES / "model.json").read_bytes())[:2], event("FAIL", 0) | {"eventTime": "2026-03-03T00:00:00Z"}
+    )
+    assert run_report(failed).whole_inputs == []
+
+
 def test_static_events_are_declared():
     job, dataset = reports(sample("static"))
     assert {claim.source for claim in job.claims + dataset.claims} == {"declared"}
