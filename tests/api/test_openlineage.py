@@ -16,12 +16,14 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from api import openlineage
+from api.app import application
 from api.auth import Authenticate
 from api.credentials import Credentials
 from api.middleware import Limit
 from api.packed_bodies import MAX_MEMBERS
 from api.problems import EXCEPTION_HANDLERS
 from api.routes import resource
+from runway_streams.config import Config
 from runway_streams.database import Database
 from runway_streams.dependency import migrate
 from runway_streams.dependency.graph import LineageGraph
@@ -217,3 +219,18 @@ async def test_without_its_database_the_client_is_told_to_come_again(api, http):
     api.runs.down = True
     found = await http.post(openlineage.EVENT, json=event(inputs=["a"]))
     assert (found.status_code, found.headers["retry-after"]) == (503, "5")
+
+
+async def test_a_whole_process_takes_events_without_kafka_and_gives_them_on(tmp_path):
+    app = application(Config(home=tmp_path, bootstrap="127.0.0.1:1"))
+    async with app.router.lifespan_context(app):
+        async with app.state.registry.change("cli:test") as change:
+            _, key = await keys.create(change, "airflow", "admin", [], None)
+        async with served(app) as url:
+            await asyncio.to_thread(foreign(url, key).emit, training(RunState.COMPLETE, 9, ["payments"], ["scores"]))
+            async with httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {key}"}) as http:
+                asked = {"node": "dataset:db/scores"}
+                given = (await http.get("/v1/lineage/export", params={**asked, "format": "openlineage"})).json()
+                assert [one["job"]["name"] for one in given] == ["fraud"]
+                reached = (await http.get("/v1/impact", params={"node": "dataset:db/payments"})).json()
+    assert [one["id"] for one in reached["items"]] == ["flow:training/fraud", "dataset:db/scores"]
