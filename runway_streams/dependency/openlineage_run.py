@@ -41,7 +41,6 @@ class RunTold(Struct, frozen=True):
 
     run: str
     job: Told
-    first: int
     last: int
     started: bool = False
     completed: int | None = None
@@ -55,10 +54,6 @@ class RunTold(Struct, frozen=True):
         """Whether it ended well, by the last that was heard of its end."""
         return self.completed is not None and (self.failed is None or self.failed < self.completed)
 
-    @property
-    def ended(self) -> bool:
-        return self.completed is not None or self.failed is not None
-
 
 def told_by(event: RunEvent) -> RunTold:
     """What one event of a run tells. Raises BadNode for names that no node can have."""
@@ -69,7 +64,6 @@ def told_by(event: RunEvent) -> RunTold:
     return RunTold(
         run=str(event.run.run_id),
         job=Told(at, flow_node(event.job)),
-        first=at,
         last=at,
         started=event.event_type == "START",
         completed=at if event.event_type == "COMPLETE" else None,
@@ -88,7 +82,6 @@ def merge(one: RunTold, other: RunTold) -> RunTold:
     return RunTold(
         run=one.run,
         job=max(one.job, other.job, key=_age),
-        first=min(one.first, other.first),
         last=max(one.last, other.last),
         started=one.started or other.started,
         completed=_later(one.completed, other.completed),

@@ -32,8 +32,8 @@ def merge_all(known: dict[str, RunTold], told: Sequence[RunTold], max_bytes: int
     """Merges each of `told` into `known`, and gives for each all that is told of its run in the end, None where it is too much.
 
     >>> from runway_streams.dependency.openlineage_run import Told
-    >>> one = RunTold("r", Told(5, "flow:a/b"), first=5, last=5)
-    >>> [merged.last for merged in merge_all({"r": RunTold("r", Told(7, "flow:a/b"), first=7, last=7)}, [one])]
+    >>> one = RunTold("r", Told(5, "flow:a/b"), last=5)
+    >>> [merged.last for merged in merge_all({"r": RunTold("r", Told(7, "flow:a/b"), last=7)}, [one])]
     [7]
     """
     taken = []
