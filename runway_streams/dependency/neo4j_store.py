@@ -234,7 +234,8 @@ async def _texts(work: Work, ids: Collection[str]) -> list[list[str]]:
 
 
 async def _edges(work: Work, query: str, **parameters: Any) -> list[Edge]:
-    return [Edge(*row) for row in await _run(work, query, **parameters)]
+    ((rows,),) = await _run(work, query, **parameters)
+    return [Edge(*row) for row in rows]
 
 
 async def _each(work: Work, query: str, rows: Rows) -> None:
