@@ -84,7 +84,7 @@ async def reports_of(connection: AsyncConnection, model_id: str) -> tuple[list[R
         for one in made
         if one.version.training_run and flow_of(one.version.training_run)
     ]
-    return [report_of_model(entry), *map(report_of_version, made)], wanted
+    return [report_of_model(entry, made), *map(report_of_version, made)], wanted
 
 
 class QueueDrain(Duty):

@@ -81,6 +81,23 @@ async def test_what_the_registry_says_is_in_the_graph_and_a_flow_that_is_changed
     assert ("flow:metaflow/NewFlow", "produces", "model:fraud") in await edges(api, "model:fraud")
 
 
+async def test_what_a_deprecated_version_was_made_from_reaches_its_model_no_more(api, follower):
+    old = ModelVersion("1", features=[FeatureUse("f/old")])
+    new = ModelVersion("2", features=[FeatureUse("f/new")])
+    await registered(api, Model("m"), ("m", old, "production"), ("m", new, "production"))
+    await follower.follow()
+    api.clock += 1_000
+    async with api.registry.change("test") as change:
+        await versions.move(change, "m", "1", "deprecated", "replaced")
+    await follower.follow()
+    reached = {
+        node: (await api.lineage.graph.walk(node, "downstream", 5)).found.walk.steps
+        for node in ("feature:f/old", "feature:f/new")
+    }
+    assert set(reached["feature:f/old"]) == {"model:m@1"}
+    assert set(reached["feature:f/new"]) == {"model:m@2", "model:m"}
+
+
 async def test_changes_that_are_committed_late_are_told_too_and_old_ones_once(api, follower, monkeypatch):
     await registered(api, Model("one"))
     await follower.follow()

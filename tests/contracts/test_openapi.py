@@ -15,6 +15,8 @@ from api.app import access_of, check_settings, make_app
 from api.lineage_parts import open_lineage
 from runway_streams.config import Config
 from runway_streams.database import Database
+from runway_streams.dependency.edge import Claim
+from runway_streams.dependency.report import Report
 from runway_streams.ground_truth.model_settings_store import wall_clock
 from runway_streams.registry import catalog, keys, versions
 from runway_streams.registry.changes import Registry
@@ -39,7 +41,9 @@ def server(database_url, tmp_path):
     registry = Registry(database, wall_clock, check_settings)
     key = asyncio.run(fill(registry))
     view = merged_view([Event(NOON * 12)], FakeBatchView([Event(NOON * 12)], NOON + 1))
-    app = make_app(view, registry, access_of(config, registry), lineage=open_lineage(config, wall_clock))
+    lineage = open_lineage(config, wall_clock)
+    asyncio.run(fill_graph(lineage))
+    app = make_app(view, registry, access_of(config, registry), lineage=lineage)
     port = free_port()
     running = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
     thread = threading.Thread(target=running.run)
@@ -61,6 +65,13 @@ async def fill(registry):
         _, key = await keys.create(change, "fuzzer", "admin")
     await registry.database.close()
     return key
+
+
+async def fill_graph(lineage):
+    """What the model is made from."""
+    claims = [Claim("dataset:lake/raw", "model:fraud@1"), Claim("model:fraud@1", "model:fraud", "version_of")]
+    await lineage.graph.tell([Report("test", wall_clock() - 1_000, claims)])
+    await lineage.close()
 
 
 def test_a_fuzzer_finds_no_difference(server, tmp_path):
