@@ -1,4 +1,4 @@
-"""Making a backup: the registry, the lake and the topics' configuration, as they fit together, while the system runs."""
+"""Making a backup: registry, lineage graph, lake and the topics' configuration, as they fit together, while the system runs."""
 
 import asyncio
 import shutil
@@ -11,22 +11,21 @@ from pathlib import Path
 import msgspec
 
 from batch.lake import Lake
-from runway_streams.backup import registry_rows
+from runway_streams.backup import service_rows
 from runway_streams.backup.copies import copy_object, put_document, several
 from runway_streams.backup.lake_objects import Part, archive_part, checkpoint_part, checkpoint_parts, view_part
 from runway_streams.backup.manifest import (
     LAKE,
     MANIFEST,
-    REGISTRY,
+    ROWS,
     UNFINISHED,
     BackupFile,
     BackupManifest,
     TopicCopy,
 )
+from runway_streams.backup.service_rows import Service
 from runway_streams.config import Config
-from runway_streams.database import Database
 from runway_streams.errors import Refused
-from runway_streams.registry.migrate import MIGRATIONS
 from runway_streams.topics import describe_topics
 
 ATTEMPTS = 5
@@ -61,7 +60,8 @@ def make_backup(
     with scratch_of(config.home, "backup") as scratch:
         copier = _Copier(lake, target, scratch, progress)
         if wanted.registry:
-            manifest.files += asyncio.run(_dump_registry(config, target, manifest))
+            for service in service_rows.SERVICES:
+                manifest.files += asyncio.run(_dump_rows(service, config, target, manifest))
         if wanted.lake:
             manifest.files += copier.lake()
     _forget_strays(target, {file.path for file in manifest.files})
@@ -74,7 +74,7 @@ def check_place(target: Lake, name: str) -> None:
     """Raises Refused where a place is not free for a backup."""
     if target.exists(MANIFEST):
         raise Refused(f"{name} holds a whole backup already.", "Give a new folder: nothing is overwritten.")
-    if not target.exists(UNFINISHED) and (target.paths(LAKE) or target.paths(REGISTRY)):
+    if not target.exists(UNFINISHED) and any(target.paths(folder) for folder in (LAKE, *ROWS)):
         raise Refused(f"{name} holds something else.", "Give an empty folder.")
 
 
@@ -132,18 +132,18 @@ class _Copier:
         return [*(file for file in copied if file is not None), *documents]
 
 
-async def _dump_registry(config: Config, target: Lake, manifest: BackupManifest) -> list[BackupFile]:
-    database = Database.open(config.database, config.home, MIGRATIONS)
+async def _dump_rows(service: Service, config: Config, target: Lake, manifest: BackupManifest) -> list[BackupFile]:
+    database = service.open(config)
     revision: list[str] = []
     files: list[BackupFile] = []
     try:
-        async for table, lines, rows in registry_rows.dump(database, revision):
-            path = f"{REGISTRY}/{table}/{sum(file.path.split('/')[1] == table for file in files):05d}.jsonl"
+        async for table, lines, rows in service_rows.dump(service, database, revision):
+            path = f"{service.name}/{table}/{sum(file.path.split('/')[1] == table for file in files):05d}.jsonl"
             files.append(await asyncio.to_thread(put_document, target, path, lines))
             manifest.rows[table] = manifest.rows.get(table, 0) + rows
     finally:
         await database.close()
-    manifest.revision = revision[0]
+    manifest.revisions[service.name] = revision[0]
     return files
 
 
@@ -154,7 +154,7 @@ def _topics(config: Config) -> tuple[str, list[TopicCopy]]:
 
 def _forget_strays(target: Lake, named: set[str]) -> None:
     """Deletes what an unfinished backup before has left."""
-    for folder in (LAKE, REGISTRY):
+    for folder in (LAKE, *ROWS):
         for path in target.paths(folder):
             if path not in named:
                 target.delete(path)

@@ -5,6 +5,7 @@
 | `backup.json` | the manifest |
 | `unfinished.json` | a backup that was begun; gone once it is whole |
 | `registry/<table>/<number>.jsonl` | rows of one table of the registry |
+| `lineage/<table>/<number>.jsonl` | rows of one table of the lineage graph, where it is kept in a database |
 | `lake/<path>` | the object at that path of the lake |
 """
 
@@ -18,10 +19,10 @@ from runway_streams import formats
 from runway_streams.errors import Refused
 
 MANIFEST, UNFINISHED = "backup.json", "unfinished.json"
-REGISTRY, LAKE = "registry", "lake"
+ROWS, LAKE = ("registry", "lineage"), "lake"
 LAKE_FOLDERS = ("archive", "checkpoints", "ground_truth", "keys", "open", "view")
 """What a backup holds of the lake."""
-_FILE = re.compile(rf"{REGISTRY}/[a-z_]+/\d{{5}}\.jsonl|{LAKE}/(?:{'|'.join(LAKE_FOLDERS)})/.+")
+_FILE = re.compile(rf"(?:{'|'.join(ROWS)})/[a-z_]+/\d{{5}}\.jsonl|{LAKE}/(?:{'|'.join(LAKE_FOLDERS)})/.+")
 
 
 class BackupFile(Struct, frozen=True):
@@ -43,14 +44,14 @@ class TopicCopy(Struct):
 class BackupManifest(Struct):
     """What a backup holds. `files` are in the order in which they are to be put back: what names others comes after them.
 
-    `cluster_id` is the Kafka cluster whose offsets the lake's objects have, empty where it was not asked; `revision` the
-    migration of the registry's tables, empty where they were left out; `rows` are counted by table.
+    `cluster_id` is the Kafka cluster whose offsets the lake's objects have, empty where it was not asked; `revisions` the
+    migrations of the services' tables, none where they were left out; `rows` are counted by table.
     """
 
     format: int
     created_at: int
     cluster_id: str = ""
-    revision: str = ""
+    revisions: dict[str, str] = {}
     rows: dict[str, int] = {}
     topics: list[TopicCopy] = []
     files: list[BackupFile] = []

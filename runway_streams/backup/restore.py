@@ -11,14 +11,14 @@ from msgspec import Struct
 from batch.lake import Lake
 from batch.lock import PATH as LOCK
 from batch.lock import locked
-from runway_streams.backup import registry_rows
+from runway_streams.backup import service_rows
 from runway_streams.backup.copies import check_files, restore_object, several
 from runway_streams.backup.make import Progress, Wanted, scratch_of
-from runway_streams.backup.manifest import LAKE, LAKE_FOLDERS, REGISTRY, BackupFile, BackupManifest, read_manifest
+from runway_streams.backup.manifest import LAKE, LAKE_FOLDERS, BackupFile, BackupManifest, read_manifest
+from runway_streams.backup.service_rows import SERVICES, Service
 from runway_streams.config import Config
-from runway_streams.database import Database, database_url
+from runway_streams.database import database_url
 from runway_streams.errors import Refused
-from runway_streams.registry.migrate import MIGRATIONS
 from runway_streams.topics import create_topics, describe_topics
 
 MARKER = "restore.json"
@@ -57,8 +57,9 @@ def restore_backup(
     be run again.
     """
     manifest = read_manifest(source, name)
-    if manifest.revision and wanted.registry:
-        registry_rows.check_revision(manifest.revision)
+    services = [service for service in SERVICES if wanted.registry and service.name in manifest.revisions]
+    for service in services:
+        service_rows.check_revision(service, manifest.revisions[service.name])
     taken = [file for file in manifest.files if _is_wanted(file, wanted)]
     with scratch_of(config.home, "restore") as scratch:
         with progress("Verifying", len(taken)) as advance:
@@ -70,8 +71,8 @@ def restore_backup(
         if dry_run:
             return told
         lake.put(MARKER, msgspec.json.encode({"backup": manifest.id}))
-        if wanted.registry and manifest.revision:
-            asyncio.run(_restore_registry(config, source, manifest))
+        for service in services:
+            asyncio.run(_restore_rows(service, config, source, manifest))
         if wanted.lake:
             own = [file for file in taken if file.path.startswith(f"{LAKE}/")]
             with locked(lake, config.instance_id, now):
@@ -81,7 +82,7 @@ def restore_backup(
 
 
 def _is_wanted(file: BackupFile, wanted: Wanted) -> bool:
-    return wanted.registry if file.path.startswith(f"{REGISTRY}/") else wanted.lake
+    return wanted.lake if file.path.startswith(f"{LAKE}/") else wanted.registry
 
 
 def _is_begun(lake: Lake, manifest: BackupManifest) -> bool:
@@ -92,8 +93,9 @@ def _is_begun(lake: Lake, manifest: BackupManifest) -> bool:
 def _check_empty(config: Config, lake: Lake, wanted: Wanted) -> None:
     there = []
     if wanted.registry:
-        filled = asyncio.run(_filled_tables(config)) if _has_database(config) else []
-        there += [f"the registry's database has rows in {', '.join(filled)}"] if filled else []
+        for service in SERVICES:
+            filled = asyncio.run(_filled_tables(service, config)) if _has_database(service, config) else []
+            there += [f"the {service.name}'s database has rows in {', '.join(filled)}"] if filled else []
     if wanted.lake:
         folders = [folder for folder in LAKE_FOLDERS if any(path != LOCK for path in lake.paths(folder))]
         there += [f"the lake has objects in {', '.join(folders)}"] if folders else []
@@ -104,16 +106,16 @@ def _check_empty(config: Config, lake: Lake, wanted: Wanted) -> None:
         )
 
 
-def _has_database(config: Config) -> bool:
+def _has_database(service: Service, config: Config) -> bool:
     """False where SQLite's file is not there, which to look into it would make."""
-    url = database_url(config.database, config.home)
+    url = database_url(service.url(config), config.home)
     return url.get_backend_name() != "sqlite" or Path(url.database or "").exists()
 
 
-async def _filled_tables(config: Config) -> list[str]:
-    database = Database.open(config.database, config.home, MIGRATIONS)
+async def _filled_tables(service: Service, config: Config) -> list[str]:
+    database = service.open(config)
     try:
-        return await registry_rows.filled_tables(database)
+        return await service_rows.filled_tables(service, database)
     finally:
         await database.close()
 
@@ -145,11 +147,11 @@ async def _restore_topics(
     return [config.topic(topic.noun) for topic in missing], differing
 
 
-async def _restore_registry(config: Config, source: Lake, manifest: BackupManifest) -> None:
-    database = Database.open(config.database, config.home, MIGRATIONS)
-    files = [file for file in manifest.files if file.path.startswith(f"{REGISTRY}/")]
+async def _restore_rows(service: Service, config: Config, source: Lake, manifest: BackupManifest) -> None:
+    database = service.open(config)
+    files = [file.path for file in manifest.files if file.path.startswith(f"{service.name}/")]
     try:
-        await registry_rows.load(database, [(file.path.split("/")[1], partial(source.get, file.path)) for file in files])
+        await service_rows.load(service, database, [(path.split("/")[1], partial(source.get, path)) for path in files])
     finally:
         await database.close()
 

@@ -1,38 +1,75 @@
-"""The registry's rows as JSON lines, the same from SQLite and PostgreSQL: what one has given, the other takes.
+"""A service's rows as JSON lines, the same from SQLite and PostgreSQL: what one has given, the other takes.
 
-A row is an object by column; bytes are Base64. All tables are read in one transaction, and written in one.
+A row is an object by column; bytes are Base64. All tables of a service are read in one transaction, and written in one.
 """
 
 import base64
 from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runway_streams.config import Config
 from runway_streams.database import Database
+from runway_streams.dependency import migrate as lineage_migrate
+from runway_streams.dependency import tables as lineage_tables
 from runway_streams.errors import Refused
-from runway_streams.registry.migrate import MIGRATIONS
-from runway_streams.registry.tables import leases, metadata, rate_windows
+from runway_streams.migrations import Migrations
+from runway_streams.registry import migrate as registry_migrate
+from runway_streams.registry import tables as registry_tables
 
 PART_BYTES = 4 << 20
 """A file of rows is about so long: what is in memory at a time."""
 READ_AT_ONCE, INSERT_AT_ONCE = 500, 500
-SKIPPED = {leases.name, rate_windows.name}
-"""What is true for seconds, of processes that are no more."""
-TABLES = [table for table in metadata.sorted_tables if table.name not in SKIPPED]
-"""In an order in which rows come after those that they refer to."""
-
 Part = tuple[str, bytes, int]
 """(table, JSON lines, rows)"""
 
 
-async def dump(database: Database, revision: list[str]) -> AsyncIterator[Part]:
-    """All rows, in parts; `revision` is given the tables' migration."""
+@dataclass(frozen=True)
+class Service:
+    """A service that keeps rows: `name` is its folder in a backup, `skipped` are tables of what is true for seconds, of
+    processes that are no more."""
+
+    name: str
+    migrations: Migrations
+    metadata: sa.MetaData
+    url: Callable[[Config], str | None]
+    skipped: frozenset[str] = frozenset()
+
+    @property
+    def tables(self) -> list[sa.Table]:
+        """Its tables, in an order in which rows come after those that they refer to."""
+        return [table for table in self.metadata.sorted_tables if table.name not in self.skipped]
+
+    def open(self, config: Config) -> Database:
+        """Its database."""
+        return Database.open(self.url(config), config.home, self.migrations)
+
+
+REGISTRY = Service(
+    "registry",
+    registry_migrate.MIGRATIONS,
+    registry_tables.metadata,
+    lambda config: config.database,
+    frozenset({registry_tables.leases.name, registry_tables.rate_windows.name}),
+)
+LINEAGE = Service(
+    "lineage",
+    lineage_migrate.MIGRATIONS,
+    lineage_tables.metadata,
+    lambda config: config.lineage_database or config.database,
+)
+SERVICES = (REGISTRY, LINEAGE)
+
+
+async def dump(service: Service, database: Database, revision: list[str]) -> AsyncIterator[Part]:
+    """All rows of a service, in parts; `revision` is given the tables' migration."""
     async with database.snapshot() as connection:
-        revision.append(await connection.run_sync(MIGRATIONS.revision))
-        for table in TABLES:
+        revision.append(await connection.run_sync(service.migrations.revision))
+        for table in service.tables:
             async for lines, rows in _dump_table(connection, table):
                 yield table.name, lines, rows
 
@@ -52,39 +89,39 @@ async def _dump_table(connection: AsyncConnection, table: sa.Table) -> AsyncIter
         yield bytes(lines), count
 
 
-async def filled_tables(database: Database) -> list[str]:
-    """The tables that have rows."""
+async def filled_tables(service: Service, database: Database) -> list[str]:
+    """The tables of a service that have rows."""
     async with database.read() as connection:
         return [
             table.name
-            for table in TABLES
+            for table in service.tables
             if await connection.scalar(sa.select(sa.literal(1)).select_from(table).limit(1)) is not None
         ]
 
 
-def check_revision(revision: str) -> None:
+def check_revision(service: Service, revision: str) -> None:
     """Raises Refused where rows of tables of this migration do not fit into ours: what was only added may be missing."""
-    ours = MIGRATIONS.newest()
-    if MIGRATIONS.is_known(revision) and revision.partition(".")[0] == ours.partition(".")[0]:
+    ours = service.migrations.newest()
+    if service.migrations.is_known(revision) and revision.partition(".")[0] == ours.partition(".")[0]:
         return
     raise Refused(
-        f"The registry in the backup has tables of revision {revision}, this version has {ours}.",
+        f"The {service.name} in the backup has tables of revision {revision}, this version has {ours}.",
         "Restore it by the version that made it, then upgrade.",
     )
 
 
-async def load(database: Database, files: Iterable[tuple[str, Callable[[], bytes]]]) -> None:
+async def load(service: Service, database: Database, files: Iterable[tuple[str, Callable[[], bytes]]]) -> None:
     """Puts the rows of (table, its lines) in place of all that is there, in one transaction."""
-    known = {table.name: table for table in TABLES}
+    known = {table.name: table for table in service.tables}
     async with database.write() as connection:
-        for table in reversed(metadata.sorted_tables):
+        for table in reversed(service.metadata.sorted_tables):
             await connection.execute(sa.delete(table))
         for name, read in files:
             if name not in known:
                 raise Refused(f"The backup has rows of {name}, which this version does not know.", "Upgrade it first.")
             await _load_lines(connection, known[name], read())
         if connection.dialect.name == "postgresql":
-            for table in TABLES:
+            for table in service.tables:
                 await _go_on_numbering(connection, table)
 
 
@@ -103,8 +140,9 @@ def _row(found: dict[str, Any], binary: set[str]) -> dict[str, Any]:
 
 async def _go_on_numbering(connection: AsyncConnection, table: sa.Table) -> None:
     # PostgreSQL counts apart from the rows; it would give numbers that are taken.
-    if "seq" not in table.columns:
+    numbered = table.autoincrement_column
+    if numbered is None:
         return
-    last = await connection.scalar(sa.select(sa.func.max(table.columns.seq)))
-    sequence = sa.func.pg_get_serial_sequence(table.name, "seq")
+    last = await connection.scalar(sa.select(sa.func.max(numbered)))
+    sequence = sa.func.pg_get_serial_sequence(table.name, numbered.name)
     await connection.execute(sa.select(sa.func.setval(sequence, last or 1, last is not None)))

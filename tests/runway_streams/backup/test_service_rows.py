@@ -1,11 +1,18 @@
-"""The registry's rows go from any database into any other, as they were."""
+"""The rows of registry and lineage go from any database into any other, as they were."""
 
 import msgspec
 import pytest
 import sqlalchemy as sa
 
-from runway_streams.backup import registry_rows
+from runway_streams.backup import service_rows
+from runway_streams.backup.service_rows import LINEAGE, REGISTRY
+from runway_streams.config import Config
 from runway_streams.database import Database
+from runway_streams.dependency.edge import Claim
+from runway_streams.dependency.node import Node
+from runway_streams.dependency.report import Report
+from runway_streams.dependency.sql_report_queue import SqlReportQueue
+from runway_streams.dependency.sql_store import SqlStore
 from runway_streams.errors import Refused
 from runway_streams.registry import catalog, keys, policy_store
 from runway_streams.registry.changes import Registry
@@ -41,7 +48,7 @@ async def fill(registry, models=30):
 
 async def parts_of(database):
     revision = []
-    parts = [part async for part in registry_rows.dump(database, revision)]
+    parts = [part async for part in service_rows.dump(REGISTRY, database, revision)]
     return revision[0], parts
 
 
@@ -61,16 +68,26 @@ async def other(request, tmp_path):
     await opened.close()
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def other_lineage(request, tmp_path):
+    """Another empty database of the lineage service."""
+    url = request.getfixturevalue("postgres").create(f"lineage{abs(hash(request.node.nodeid))}")
+    url = url if request.param == "postgresql" else f"sqlite:///{tmp_path / 'lineage.db'}"
+    opened = LINEAGE.open(Config(home=tmp_path, lineage_database=url))
+    yield opened
+    await opened.close()
+
+
 async def test_rows_move_between_databases_of_any_kind(registry, other, clock, monkeypatch):
-    monkeypatch.setattr(registry_rows, "PART_BYTES", 1_000)
-    monkeypatch.setattr(registry_rows, "READ_AT_ONCE", 7)
-    monkeypatch.setattr(registry_rows, "INSERT_AT_ONCE", 7)
+    monkeypatch.setattr(service_rows, "PART_BYTES", 1_000)
+    monkeypatch.setattr(service_rows, "READ_AT_ONCE", 7)
+    monkeypatch.setattr(service_rows, "INSERT_AT_ONCE", 7)
     key = await fill(registry)
     revision, parts = await parts_of(registry.database)
-    registry_rows.check_revision(revision)
+    service_rows.check_revision(REGISTRY, revision)
     assert sum(table == "models" for table, _, _ in parts) > 1, "several parts"
-    assert await registry_rows.filled_tables(other) == []
-    await registry_rows.load(other, readers(parts))
+    assert await service_rows.filled_tables(REGISTRY, other) == []
+    await service_rows.load(REGISTRY, other, readers(parts))
     before, after = await rows_of(registry.database), await rows_of(other)
     assert after.pop("leases") == [] != before.pop("leases")
     assert after == before
@@ -91,9 +108,9 @@ async def test_a_load_takes_the_place_of_what_is_there_or_leaves_it(registry):
         await catalog.register(change, Model("newer"))
     now = await rows_of(registry.database)
     with pytest.raises(msgspec.DecodeError):
-        await registry_rows.load(registry.database, [*readers(parts), ("audit", lambda: b"{")])
+        await service_rows.load(REGISTRY, registry.database, [*readers(parts), ("audit", lambda: b"{")])
     assert await rows_of(registry.database) == now
-    await registry_rows.load(registry.database, readers(parts))
+    await service_rows.load(REGISTRY, registry.database, readers(parts))
     async with registry.read() as connection:
         assert await catalog.find(connection, "newer") is None
 
@@ -101,7 +118,7 @@ async def test_a_load_takes_the_place_of_what_is_there_or_leaves_it(registry):
 async def test_all_tables_are_of_one_moment(registry):
     await fill(registry, models=1)
     seen = {}
-    async for table, _, rows in registry_rows.dump(registry.database, []):
+    async for table, _, rows in service_rows.dump(REGISTRY, registry.database, []):
         if not seen:
             assert table != "models", "the tables that are read later are looked at"
             async with registry.change("cli:me") as change:
@@ -113,4 +130,21 @@ async def test_all_tables_are_of_one_moment(registry):
 @pytest.mark.parametrize("revision", ["9999", "0000", "0001.9"])
 def test_tables_of_another_version_are_refused(revision):
     with pytest.raises(Refused, match=f"tables of revision {revision}"):
-        registry_rows.check_revision(revision)
+        service_rows.check_revision(REGISTRY, revision)
+
+
+async def test_the_lineage_graph_moves_too(database_url, tmp_path, other_lineage):
+    store = SqlStore.open(database_url, tmp_path)
+    await store.apply([Report("test", 10, [Claim("dataset:a/ü", "model:m")], [Node("model:m", {"owner": "x"})])])
+    source = LINEAGE.open(Config(home=tmp_path, database=database_url))
+    await SqlReportQueue(source).add([Report("later", 20)], 1)
+    parts = [part async for part in service_rows.dump(LINEAGE, source, [])]
+    await service_rows.load(LINEAGE, other_lineage, readers(parts))
+    restored = SqlStore(other_lineage)
+    assert await restored.edges(["model:m"], "upstream") == await store.edges(["model:m"], "upstream")
+    assert await restored.nodes(["model:m"]) == await store.nodes(["model:m"])
+    queue = SqlReportQueue(other_lineage)
+    await queue.add([Report("latest", 30)], 2)
+    assert [one.report.reporter for one in await queue.oldest()] == ["later", "latest"], "numbering goes on"
+    for each in (store, source):
+        await each.close()
