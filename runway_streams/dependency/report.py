@@ -3,6 +3,7 @@
 A report that is brought twice changes nothing, and reports may come out of order: see `spans.py`.
 """
 
+import msgspec
 from msgspec import Struct
 
 from runway_streams.dependency.edge import KINDS, Claim
@@ -12,6 +13,10 @@ from runway_streams.dependency.refusals import BadReport
 MAX_CLAIMS = 10_000
 """Edges of one report."""
 MAX_REPORTER = 256
+MAX_FACTS = 64 << 10
+"""Bytes of a node's facts as JSON."""
+LATEST = 253_402_300_800_000
+"""The year 10000, epoch ms: no report is of a later time."""
 
 
 class Report(Struct, frozen=True):
@@ -44,8 +49,13 @@ def check_report(report: Report) -> None:
         raise BadReport(f"A reporter's name has 1 to {MAX_REPORTER} characters.")
     if len(report.claims) > MAX_CLAIMS or len(report.nodes) > MAX_CLAIMS:
         raise BadReport(f"A report has at most {MAX_CLAIMS} edges and nodes.", "Send several.")
-    if report.at < 0:
-        raise BadReport("A report's time lies before 1970.")
+    if not 0 <= report.at < LATEST:
+        raise BadReport("A report's time lies outside the years 1970 to 9999.")
+    for node in report.nodes:
+        if node.facts and len(msgspec.json.encode(node.facts)) > MAX_FACTS:
+            raise BadReport(
+                f"The facts of {node.id[:200]} have more than {MAX_FACTS} bytes.", "Keep them elsewhere, and link."
+            )
     for node_id in report.node_ids():
         if str(parse_node(node_id)) != node_id:
             raise BadReport(f"{node_id!r} is not written as it is stored.", f"Write {parse_node(node_id)}.")
