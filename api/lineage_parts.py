@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from runway_streams.config import Config
 from runway_streams.database import Database
 from runway_streams.dependency.cursors import Cursors
 from runway_streams.dependency.graph import LineageGraph
-from runway_streams.dependency.metaflow_local import FolderDatastore, MetaflowFolder
+from runway_streams.dependency.metaflow_local import MetaflowFolder
+from runway_streams.dependency.metaflow_objects import open_datastore
 from runway_streams.dependency.metaflow_runs import MetaflowRuns
 from runway_streams.dependency.metaflow_service import MetaflowAccess, MetaflowService
 from runway_streams.dependency.migrate import MIGRATIONS
@@ -38,6 +40,9 @@ class Lineage:
             await self.metaflow.close()
         await self.database.close()
 
+    aclose = close
+    """For `contextlib.aclosing`."""
+
 
 def open_lineage(config: Config, now: Callable[[], int]) -> Lineage:
     """The parts as the configuration wants them; nothing is connected yet. Raises ConfigError."""
@@ -58,9 +63,8 @@ def store_of(config: Config, database: Database) -> LineageStore:
 
 
 def metaflow_of(settings: MetaflowSettings) -> MetaflowRuns:
-    """Metaflow's metadata, over HTTP or from a folder."""
-    datastore = FolderDatastore(settings.folder) if settings.folder else None
-    if settings.is_service:
-        return MetaflowService(MetaflowAccess(settings.place, settings.key, settings.token), datastore)
-    assert settings.folder is not None
-    return MetaflowFolder(settings.folder)
+    """Metaflow's metadata, over HTTP or from a folder. Raises ConfigError."""
+    if not settings.is_service:
+        return MetaflowFolder(Path(settings.place))
+    datastore = open_datastore(settings.datastore_url) if settings.datastore_url else None
+    return MetaflowService(MetaflowAccess(settings.place, settings.key, settings.token), datastore)

@@ -28,7 +28,7 @@ class Check:
 
 async def examine(config: Config) -> list[Check]:
     """Check every part, in the order of the data flow; a part that is down stops no other check."""
-    checks = (_kafka(config), _archive(config), _batch(config), _registry(config), _api(config))
+    checks = (_kafka(config), _archive(config), _batch(config), _registry(config), _lineage(config), _api(config))
     return [check for part in checks async for check in part]
 
 
@@ -132,6 +132,46 @@ def judge_outbox(waiting: int, age_ms: int | None) -> Check:
         )
     sentence = f"{waiting} changes of models wait to be told to the workers, the oldest for {age_ms / 60_000:.0f} minutes."
     return Check("warn", "registry", sentence, "Run `runway api`: each API process can publish them.")
+
+
+async def _lineage(config: Config) -> AsyncIterator[Check]:
+    from api.lineage_parts import open_lineage
+    from runway_streams.ground_truth.model_settings_store import wall_clock
+
+    lineage = open_lineage(config, wall_clock)
+    async with aclosing(lineage):
+        try:
+            await lineage.graph.store.prepare()
+            await lineage.graph.store.nodes(["model:doctor"])
+            waiting = await lineage.graph.queue.size()
+            runs = (await lineage.discoveries.counts()).get("pending", 0)
+        except RunwayError as error:
+            yield Check("fail", "lineage", error.sentence, error.remedy)
+            return
+        yield judge_lineage(waiting, runs, follows_metaflow=lineage.metaflow is not None)
+        if lineage.metaflow is None:
+            return
+        try:
+            await lineage.metaflow.ping()
+        except RunwayError as error:
+            yield Check("fail", "metaflow", error.sentence, error.remedy or "Check RUNWAY_METAFLOW.")
+        else:
+            yield Check("ok", "metaflow", "Metaflow answers.")
+
+
+def judge_lineage(waiting: int, runs: int, *, follows_metaflow: bool) -> Check:
+    """Whether what was told of lineage is in the graph.
+
+    >>> judge_lineage(0, 0, follows_metaflow=False).level, judge_lineage(3, 0, follows_metaflow=True).level
+    ('ok', 'warn')
+    """
+    if waiting:
+        return Check(
+            "warn", "lineage", f"{waiting} reports wait for the lineage graph.", "Run `runway api`: it brings them."
+        )
+    if runs and not follows_metaflow:
+        return Check("warn", "lineage", f"{runs} runs wait to be asked for.", "Set RUNWAY_METAFLOW for `runway api`.")
+    return Check("ok", "lineage", f"The lineage graph answers; {runs} runs are still to be asked for.")
 
 
 async def _api(config: Config) -> AsyncIterator[Check]:

@@ -16,11 +16,14 @@ VARIABLES = {
 
 @dataclass(frozen=True, slots=True)
 class MetaflowSettings:
-    """`place` is the metadata service, http://HOST:PORT or https://HOST, or the folder of a local one; `datastore` the folder
-    in which artifacts lie, by default that folder. Nothing secret is in `repr`. Raises ConfigError.
+    """`place` is the metadata service, http://HOST:PORT or https://HOST, or the folder of a local one; `datastore` is where
+    artifacts lie, a folder or a URL such as s3://BUCKET/PREFIX, by default that folder. Nothing secret is in `repr`. Raises
+    ConfigError.
 
-    >>> MetaflowSettings("/var/lib/.metaflow").folder
-    PosixPath('/var/lib/.metaflow')
+    >>> MetaflowSettings("/var/lib/.metaflow").datastore_url
+    'file:///var/lib/.metaflow'
+    >>> MetaflowSettings("http://m", datastore="s3://models/metaflow").datastore_url
+    's3://models/metaflow'
     >>> MetaflowSettings("https://metaflow.example.com", key="secret")
     MetaflowSettings(place='https://metaflow.example.com', datastore='')
     """
@@ -35,8 +38,9 @@ class MetaflowSettings:
             raise ConfigError(
                 f"RUNWAY_METAFLOW is {self.place!r}.", "Give http://HOST:PORT, https://HOST, or a folder's path."
             )
-        if self.datastore and not Path(self.datastore).is_absolute():
-            raise ConfigError(f"RUNWAY_METAFLOW_DATASTORE is {self.datastore!r}.", "Give the path of a folder.")
+        if self.datastore and "://" not in self.datastore and not Path(self.datastore).is_absolute():
+            remedy = "Give the path of a folder, or a URL such as s3://BUCKET/PREFIX."
+            raise ConfigError(f"RUNWAY_METAFLOW_DATASTORE is {self.datastore!r}.", remedy)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "MetaflowSettings | None":
@@ -55,7 +59,7 @@ class MetaflowSettings:
         return self.place.startswith(("http://", "https://"))
 
     @property
-    def folder(self) -> Path | None:
-        """Where artifacts lie, None where nobody has said."""
+    def datastore_url(self) -> str:
+        """Where artifacts lie, "" where nobody has said."""
         place = self.datastore or ("" if self.is_service else self.place)
-        return Path(place) if place else None
+        return place if "://" in place or not place else Path(place).as_uri()

@@ -91,6 +91,10 @@ class MetaflowFolder:
         found = await asyncio.to_thread(self._records, place, "sysmeta_*.json", MetadataRecord)
         return sorted(found, key=lambda record: (record.ts_epoch, record.field_name))
 
+    async def ping(self) -> None:
+        if not self._root.is_dir():
+            raise DependencyDown(f"Metaflow's folder {self._root} is not there.", "Give the folder .metaflow itself.")
+
     async def close(self) -> None:
         """Nothing is open."""
 

@@ -121,6 +121,9 @@ class MetaflowRuns(Protocol):
     async def metadata(self, flow: str, run: str, step: str, task: str) -> list[MetadataRecord]:
         """The metadata of a task, oldest first."""
 
+    async def ping(self) -> None:
+        """Returns if it answers."""
+
     async def close(self) -> None:
         """Lets go of connections."""
 

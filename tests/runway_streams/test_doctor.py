@@ -2,7 +2,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from runway_streams.doctor import LATE_BATCH, judge_batch
+from runway_streams.config import Config
+from runway_streams.doctor import LATE_BATCH, _lineage, judge_batch
+from runway_streams.metaflow_settings import MetaflowSettings
 
 NOW = datetime(2026, 11, 22, 3, tzinfo=UTC)
 
@@ -15,3 +17,17 @@ def test_a_late_batch_is_named_with_its_remedy(published, level):
     check = judge_batch(published, NOW)
     assert check.level == level
     assert bool(check.remedy) == (level != "ok")
+
+
+async def test_the_lineage_graph_and_metaflow_are_asked(tmp_path):
+    (tmp_path / ".metaflow").mkdir()
+    there = Config(home=tmp_path / "a", metaflow=MetaflowSettings(str(tmp_path / ".metaflow")))
+    assert [(check.level, check.part) async for check in _lineage(there)] == [("ok", "lineage"), ("ok", "metaflow")]
+    away = Config(home=tmp_path / "b", metaflow=MetaflowSettings(str(tmp_path / "nothing")))
+    found = [check async for check in _lineage(away)]
+    assert [(check.level, check.part) for check in found] == [("ok", "lineage"), ("fail", "metaflow")]
+    assert "is not there" in found[1].sentence
+    gone = Config(home=tmp_path / "c", database="postgresql://nobody:secret@127.0.0.1:1/none")
+    (check,) = [check async for check in _lineage(gone)]
+    assert (check.level, check.part) == ("fail", "lineage")
+    assert "secret" not in check.sentence

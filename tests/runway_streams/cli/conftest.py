@@ -9,6 +9,7 @@ import uvicorn
 from typer.testing import CliRunner
 
 from api.app import access_of, make_app, open_registry
+from api.lineage_parts import open_lineage
 from runway_streams.cli import app
 from runway_streams.config import Config
 from runway_streams.devstack.children import free_port
@@ -59,7 +60,8 @@ def serve(home, runway, monkeypatch):
         port, config = free_port(), Config(home=home)
         monkeypatch.setenv("RUNWAY_KEY", runway.json("keys", "create", "test", "--role", "admin")["key"])
         registry = open_registry(config, wall_clock)
-        application = make_app(view or merged_view(), registry, access_of(config, registry))
+        lineage = open_lineage(config, wall_clock)
+        application = make_app(view or merged_view(), registry, access_of(config, registry), lineage=lineage)
         server = uvicorn.Server(uvicorn.Config(application, port=port, log_level="error", lifespan="off"))
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
