@@ -1,8 +1,8 @@
 """LineageGraph: the graph as its users have it, whether or not its store answers just now.
 
 Questions are answered by the store; while it is down, from what was answered before, with the time of that answer. Reports go
-to the store; while it is down they wait in a queue, and are brought later by `drain`. A store that has just failed is not
-asked again for REST_S, so that nobody waits for time-outs one after the other.
+to the store; while it is down, and until those that waited have been brought by `drain`, they wait in a queue in their order.
+A store that has just failed is not asked again for REST_S, so that nobody waits for time-outs one after the other.
 """
 
 import asyncio
@@ -129,12 +129,16 @@ class LineageGraph:
         """
         for report in reports:
             check_report(report)
+        # What waits comes first: a report that overtakes an older one may leave open what that one would not have begun.
+        waiting = await self.queue.size()
         try:
-            await self._try(lambda: self.store.apply(reports))
-        except DependencyDown as error:
-            await self.queue.add(reports, self.now(), str(error))
-            return False
-        return True
+            if not waiting:
+                await self._try(lambda: self.store.apply(reports))
+                return True
+        except DependencyDown:
+            pass
+        await self.queue.add(reports, self.now(), self.problem)
+        return False
 
     async def drain(self) -> int:
         """Brings what waits to the graph, at most BATCH reports; tells how many it was. Raises DependencyDown."""

@@ -137,6 +137,9 @@ class Neo4jStore:
     async def close(self) -> None:
         await self._driver.close()
 
+    aclose = close
+    """For `contextlib.aclosing`."""
+
     async def _read(self, work: Callable[[Work], Awaitable[T]]) -> T:
         async with self._session(self._limits.read_s) as session:
             return await session.execute_read(unit_of_work(timeout=self._limits.read_s)(work))

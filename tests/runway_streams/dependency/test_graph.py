@@ -132,6 +132,17 @@ async def test_what_is_told_while_the_store_is_away_waits_and_is_brought_later(g
     assert (await graph.queue.size(), store.applied) == (0, [REPORT] * 3)
 
 
+async def test_what_is_told_later_does_not_overtake_what_waits(graph, store, times):
+    later = Report("test", 2)
+    store.down = True
+    await graph.tell([REPORT])
+    store.down, times.seconds = False, graphs.REST_S
+    assert not await graph.tell([later])
+    await graph.drain()
+    assert store.applied == [REPORT, later]
+    assert await graph.tell([later])
+
+
 async def test_a_bad_report_is_refused_whole_and_never_waits(graph, store):
     store.down = True
     with pytest.raises(BadNode):
