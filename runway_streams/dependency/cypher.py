@@ -1,9 +1,10 @@
 """Cypher: all that is asked of Neo4j. Texts are put together from constants alone; whatever comes from outside is a parameter.
 
-    (:LineageNode {id, type, search_text, facts})-[:LINEAGE {edge, kind, reporter, source, confidence,
-                                                             valid_from, last_seen, valid_to}]->(:LineageNode)
+    (:LineageNode {id, type, search_text, facts, wholes})-[:LINEAGE {edge, kind, reporter, source, confidence,
+                                                                     valid_from, last_seen, valid_to}]->(:LineageNode)
 
-A relationship is one span of an edge; `edge` is the digest of the edge's key. `facts` is JSON: key -> [time, value].
+A relationship is one span of an edge; `edge` is the digest of the edge's key. `facts` is JSON: key -> [time, value];
+`wholes` is JSON, too: when all inputs or outputs of the node were told, see `fold.py`.
 """
 
 from runway_streams.dependency.edge import Direction
@@ -19,11 +20,13 @@ AWAIT_SCHEMA = "CALL db.awaitIndexes($seconds)"
 LOCK_NODES = """
 UNWIND $rows AS row
 MERGE (n:LineageNode {id: row.id})
-ON CREATE SET n.facts = '{}'
+ON CREATE SET n.facts = '{}', n.wholes = '{}'
 SET n.type = row.type, n.search_text = row.search_text
 """
 NODES = "MATCH (n:LineageNode) WHERE n.id IN $ids RETURN n.id, n.facts"
 PUT_FACTS = "UNWIND $rows AS row MATCH (n:LineageNode {id: row.id}) SET n.facts = row.facts"
+WHOLES = "MATCH (n:LineageNode) WHERE n.id IN $ids AND n.wholes <> '{}' RETURN n.id, n.wholes"
+PUT_WHOLES = "UNWIND $rows AS row MATCH (n:LineageNode {id: row.id}) SET n.wholes = row.wholes"
 FIND = """
 MATCH (n:LineageNode) WHERE n.search_text CONTAINS $term AND n.type IN $types
 RETURN n.id, n.facts ORDER BY n.id LIMIT $limit

@@ -21,7 +21,7 @@ from neo4j.exceptions import ConfigurationError, DriverError, Neo4jError
 from runway_streams.dependency import cypher
 from runway_streams.dependency.digests import edge_digest
 from runway_streams.dependency.edge import Direction, Edge, EdgeKey
-from runway_streams.dependency.fold import Facts, History, claimed, fold_edges, fold_facts
+from runway_streams.dependency.fold import Facts, History, Wholes, claimed, fold_edges, fold_facts, fold_wholes
 from runway_streams.dependency.node import TYPES, Node, node_type
 from runway_streams.dependency.refusals import BadReport
 from runway_streams.dependency.report import Report
@@ -193,9 +193,12 @@ async def _apply(work: Work, reports: Sequence[Report], most: int) -> None:
     facts = {name: _decode(text) for name, text in await _texts(work, {node.id for one in reports for node in one.nodes})}
     changed = [{"id": name, "facts": json.dumps(now)} for name, now in fold_facts(facts, reports).items()]
     await _each(work, cypher.PUT_FACTS, changed)
+    wholes = await _wholes(work, named)
+    told = [{"id": name, "wholes": json.dumps(now)} for name, now in fold_wholes(wholes, reports).items()]
+    await _each(work, cypher.PUT_WHOLES, told)
     known = await _known(work, reports, most)
     await _lock(work, {end for key in known for end in (key.upstream, key.downstream)} - named)
-    await _put(work, known, fold_edges(known, reports))
+    await _put(work, known, fold_edges(known, reports, wholes))
 
 
 async def _lock(work: Work, names: Collection[str]) -> None:
@@ -234,6 +237,11 @@ async def _put(work: Work, known: dict[EdgeKey, History], changed: dict[EdgeKey,
 async def _texts(work: Work, ids: Collection[str]) -> list[list[str]]:
     """Names and facts, as they are stored."""
     return [row for some in _chunks(list(ids)) for row in await _run(work, cypher.NODES, ids=some)]
+
+
+async def _wholes(work: Work, ids: Collection[str]) -> dict[str, Wholes]:
+    found = [row for some in _chunks(list(ids)) for row in await _run(work, cypher.WHOLES, ids=some)]
+    return {name: json.loads(text) for name, text in found}
 
 
 async def _edges(work: Work, query: str, **parameters: Any) -> list[Edge]:

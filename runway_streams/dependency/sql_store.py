@@ -19,7 +19,7 @@ from runway_streams.database import Database
 from runway_streams.dependency import tables
 from runway_streams.dependency.digests import SORTED_BY, edge_digest, node_digest
 from runway_streams.dependency.edge import Direction, Edge, EdgeKey
-from runway_streams.dependency.fold import Facts, History, claimed, fold_edges, fold_facts
+from runway_streams.dependency.fold import Facts, History, Wholes, claimed, fold_edges, fold_facts, fold_wholes
 from runway_streams.dependency.migrate import MIGRATIONS
 from runway_streams.dependency.node import Node, node_type
 from runway_streams.dependency.report import Report
@@ -31,6 +31,8 @@ CHUNK = 5_000
 SCANNED = 1_000
 """Nodes whose edges a scan asks for at a time."""
 
+NONE = "{}"
+_decode_wholes = msgspec.json.Decoder(Wholes).decode
 _decode_facts = msgspec.json.Decoder(dict[str, tuple[int, Any]]).decode
 _EDGE = [tables.edges.c[name] for name in Edge.__struct_fields__]
 
@@ -55,8 +57,10 @@ class SqlStore:
         async with self._database.write() as connection:
             await _put_nodes(connection, {node for report in reports for node in report.node_ids()})
             await _put_facts(connection, reports)
+            wholes = await _known_wholes(connection, {node for report in reports for node in report.node_ids()})
+            await _put_wholes(connection, fold_wholes(wholes, reports))
             known = await _known_edges(connection, reports)
-            await _put_edges(connection, known, fold_edges(known, reports))
+            await _put_edges(connection, known, fold_edges(known, reports, wholes))
 
     async def nodes(self, ids: Collection[str]) -> dict[str, Node]:
         found: dict[str, Node] = {}
@@ -158,7 +162,8 @@ def _node_row(key: bytes, name: str) -> dict[str, Any]:
         "sorted_by": name[:SORTED_BY],
         "type": node_type(name),
         "search_text": search_text(name),
-        "facts": "{}",
+        "facts": NONE,
+        "wholes": NONE,
     }
 
 
@@ -176,6 +181,24 @@ async def _put_facts(connection: AsyncConnection, reports: Sequence[Report]) -> 
     if changed:
         update = sa.update(tables.nodes).where(nodes.key == sa.bindparam("of")).values(facts=sa.bindparam("now"))
         await connection.execute(update, changed)
+
+
+async def _known_wholes(connection: AsyncConnection, names: set[str]) -> dict[str, Wholes]:
+    nodes = tables.nodes.c
+    known: dict[str, Wholes] = {}
+    for keys in _chunks(map(node_digest, names)):
+        told = sa.and_(_among(connection, nodes.key, keys), nodes.wholes != NONE)
+        known |= {
+            name: _decode_wholes(text) for name, text in await connection.execute(sa.select(nodes.name, nodes.wholes).where(told))
+        }
+    return known
+
+
+async def _put_wholes(connection: AsyncConnection, changed: dict[str, Wholes]) -> None:
+    rows = [{"of": node_digest(name), "now": msgspec.json.encode(wholes).decode()} for name, wholes in changed.items()]
+    if rows:
+        update = sa.update(tables.nodes).where(tables.nodes.c.key == sa.bindparam("of"))
+        await connection.execute(update.values(wholes=sa.bindparam("now")), rows)
 
 
 async def _known_edges(connection: AsyncConnection, reports: Sequence[Report]) -> dict[EdgeKey, History]:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Collection, Sequence
 
 from runway_streams.dependency.edge import Direction, Edge, EdgeKey
-from runway_streams.dependency.fold import Facts, History, fold_edges, fold_facts
+from runway_streams.dependency.fold import Facts, History, Wholes, fold_edges, fold_facts, fold_wholes
 from runway_streams.dependency.node import Node
 from runway_streams.dependency.report import Report
 from runway_streams.dependency.search import search_term, search_text
@@ -14,14 +14,16 @@ class MemoryStore:
     def __init__(self):
         self.histories: dict[EdgeKey, History] = {}
         self.facts: dict[str, Facts] = {}
+        self.wholes: dict[str, Wholes] = {}
 
     async def prepare(self) -> None:
         pass
 
     async def apply(self, reports: Sequence[Report]) -> None:
-        facts, histories = fold_facts(self.facts, reports), fold_edges(self.histories, reports)
+        facts, histories = fold_facts(self.facts, reports), fold_edges(self.histories, reports, self.wholes)
         self.facts |= {node: {} for report in reports for node in report.node_ids() - self.facts.keys()} | facts
         self.histories |= histories
+        self.wholes |= fold_wholes(self.wholes, reports)
 
     async def nodes(self, ids: Collection[str]) -> dict[str, Node]:
         return {node: self._node(node) for node in ids if node in self.facts}

@@ -3,8 +3,9 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runway_streams.dependency import fold
 from runway_streams.dependency.edge import Claim, EdgeKey
-from runway_streams.dependency.fold import fold_edges, fold_facts
+from runway_streams.dependency.fold import fold_edges, fold_facts, fold_wholes
 from runway_streams.dependency.node import Node
 from runway_streams.dependency.report import Report
 
@@ -69,6 +70,38 @@ def test_the_last_report_again_changes_nothing(given_reports):
     for report in given_reports:
         known |= fold_edges(known, [report])
         assert not fold_edges(known, [report])
+
+
+def taken(given_reports) -> dict:
+    """The histories once each report was brought alone, in this order."""
+    known: dict = {}
+    wholes: dict = {}
+    for report in given_reports:
+        known |= fold_edges(known, [report], wholes)
+        wholes |= fold_wholes(wholes, [report])
+    return known
+
+
+def in_force(histories: dict) -> set:
+    return {key for key, history in histories.items() if history[-1].valid_to is None}
+
+
+@given(st.permutations(range(8)), st.lists(st.tuples(st.sets(st.sampled_from([A, B])), st.booleans()), min_size=8, max_size=8))
+def test_what_is_in_force_is_the_same_in_whatever_order_reports_come(order, said):
+    reports = [
+        Report("one", at, [Claim(one, M) for one in sorted(claims)], whole_inputs=[M] if whole else [])
+        for at, (claims, whole) in enumerate(said)
+    ]
+    assert in_force(taken(reports[at] for at in order)) == in_force(taken(reports))
+
+
+def test_wholes_are_kept_within_bounds(monkeypatch):
+    monkeypatch.setattr(fold, "MAX_WHOLES", 2)
+    monkeypatch.setattr(fold, "MAX_SCOPES", 2)
+    wholes: dict = {}
+    for at, reporter in enumerate(["one", "two", "two", "two", "three"]):
+        wholes |= fold_wholes(wholes, [Report(reporter, at, whole_inputs=[M])])
+    assert wholes == {M: {"into two": [2, 3], "into three": [4]}}
 
 
 def test_the_newest_fact_counts_in_whatever_order_it_comes():

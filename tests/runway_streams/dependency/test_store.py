@@ -161,6 +161,15 @@ async def test_an_absence_may_come_after_the_sighting_that_followed_it(store, sp
     assert await space.spans(store, "a>b") == [(10, 10, 20), (30, 30, None)]
 
 
+async def test_what_is_told_late_does_not_bring_back_what_had_ended(store, space):
+    await store.apply([space.report(20, inputs="b")])
+    await store.apply([space.report(30, outputs="c")])
+    for report in (space.report(10, "a>b"), space.report(15, "c>d"), space.report(25, "a>b")):
+        await store.apply([report])
+    assert await space.spans(store, "a>b") == [(10, 10, 20), (25, 25, None)]
+    assert await space.spans(store, "c>d") == [(15, 15, 30)]
+
+
 async def test_what_ended_may_return(store, space):
     await store.apply([space.report(10, "a>b")])
     await store.apply([space.report(20, inputs="b")])

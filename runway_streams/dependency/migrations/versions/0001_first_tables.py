@@ -26,6 +26,7 @@ def upgrade() -> None:
         sa.Column("type", sa.String(16), nullable=False),
         sa.Column("search_text", _text(), nullable=False),
         sa.Column("facts", sa.Text(), nullable=False),
+        sa.Column("wholes", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("key", name="pk_lineage_nodes"),
     )
     op.create_index("ix_lineage_nodes_sorted_by", "lineage_nodes", ["sorted_by"])
