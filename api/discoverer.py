@@ -1,6 +1,5 @@
 """Discoverer: asks Metaflow what runs were made from, and puts that into the graph; finished runs become versions."""
 
-import asyncio
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -21,8 +20,6 @@ from runway_streams.registry.changes import Registry
 from schemas.model_version import ModelVersion
 
 ACTOR = "metaflow"
-AT_ONCE_S = 2.0
-"""How long a registration waits for Metaflow; then it is answered, and the rest is done afterwards."""
 POLL_MS = 30_000
 """How often each flow is looked at."""
 FLOWS = 5_000
@@ -37,15 +34,12 @@ class Discoverer:
         self._polled: dict[str, int] = {}
 
     async def at_once(self, pathspec: str, model_id: str, version: str) -> None:
-        """Asks for the run of a version that was just registered; what takes longer than AT_ONCE_S is done afterwards."""
+        """Asks for the run of a version that was just registered. Raises DependencyDown, and then it is asked for again later,
+        as it is if this is cancelled."""
         now = self._registry.now()
         one = Discovery(pathspec=pathspec, model_id=model_id, version=version, created_at=now)
-        try:
-            async with asyncio.timeout(AT_ONCE_S):
-                if await self._lineage.discoveries.ask([one], now):
-                    await self._discover(one)
-        except (TimeoutError, DependencyDown) as error:
-            _log.info("%s is asked for later: %s", pathspec, error or "Metaflow takes long.")
+        if await self._lineage.discoveries.ask([one], now):
+            await self._discover(one)
 
     async def discover_due(self, draw: Callable[[], float]) -> int:
         """Asks for the runs that are due, and tells how many those were. Raises DependencyDown once for all, where Metaflow

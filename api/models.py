@@ -12,6 +12,7 @@ from api.documents import answer, convert, if_match, merge_patch, read_document
 from api.once import once
 from api.pages import Small, parse_page
 from api.problems import bad_request
+from api.registrations import announce_model
 from runway_streams.registry import aliases, catalog, outbox, versions
 from runway_streams.registry.catalog import Entry
 from runway_streams.registry.changes import Registry
@@ -65,16 +66,21 @@ async def post_models(request: Request) -> Response:
     registry: Registry = request.app.state.registry
     model = await read_document(request, Model)
     principal = require(request, "owner", model.owner)
+    made: list[Entry] = []
     async with registry.change(principal.name) as change:
 
         async def register() -> Response:
             entry = await catalog.register(change, model)
+            made.append(entry)
             location = f"/v1/models/{model.model_id}"
             return answer(
                 await document_of(request, change.connection, entry), 201, revision=entry.revision, location=location
             )
 
-        return await once(request, change, register)
+        response = await once(request, change, register)
+    for entry in made:
+        await announce_model(request.app.state, entry)
+    return response
 
 
 async def get_model(request: Request) -> Response:

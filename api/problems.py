@@ -75,7 +75,7 @@ async def on_refusal(request: Request, error: Exception) -> Response:
     """Answers what a service does not do, by its kind."""
     assert isinstance(error, RunwayError)
     status, slug = REFUSALS[type(error)]
-    return problem_response(request, status, slug, str(error))
+    return problem_response(request, status, slug, str(error), {"Retry-After": "5"} if status == 503 else None)
 
 
 async def on_bug(request: Request, error: Exception) -> Response:

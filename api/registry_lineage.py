@@ -52,6 +52,12 @@ def report_of_version(entry: VersionEntry) -> Report:
     return Report(VERSIONS, entry.stage_since, claims, [Node(node, facts)])
 
 
+def reports_of_new_version(entry: VersionEntry) -> list[Report]:
+    """What a version that was just registered adds, without a word about the others."""
+    node, model = _version(entry), str(model_node(entry.model_id))
+    return [Report(REPORTER, entry.created_at, [Claim(node, model, "version_of", "declared")]), report_of_version(entry)]
+
+
 def flow_of(training_run: str | None) -> str | None:
     """The flow of a Metaflow pathspec, None where it is another system's name for a run.
 

@@ -10,7 +10,7 @@ from api.documents import answer, if_match, read_document
 from api.once import once
 from api.pages import parse_page
 from api.problems import Problem, bad_request
-from api.registry_lineage import flow_of
+from api.registrations import announce_version
 from runway_streams.registry import aliases, catalog, statuses, versions
 from runway_streams.registry.changes import Registry
 from runway_streams.registry.lifecycle import STAGES
@@ -43,20 +43,21 @@ async def post_versions(request: Request) -> Response:
     registry: Registry = request.app.state.registry
     document = await read_document(request, NewVersion)
     model_id = request.path_params["model_id"]
+    made: list[VersionEntry] = []
     async with registry.change(require(request, "owner").name) as change:
         require(request, "owner", (await catalog.get(change.connection, model_id, lock=True)).model.owner)
 
         async def create() -> Response:
             entry, new = await versions.create(change, model_id, document.version_alone(), document.stage)
+            made.append(entry)
             item = version_item(entry, await _names(change.connection, model_id))
             location = f"/v1/models/{model_id}/versions/{entry.version.version}"
             return answer(item, 201 if new else 200, revision=entry.revision, location=location)
 
         response = await once(request, change, create)
     await request.app.state.scans.try_now(model_id, document.version)
-    discoverer = request.app.state.discoverer
-    if discoverer and document.training_run and flow_of(document.training_run):
-        await discoverer.at_once(document.training_run, model_id, document.version)
+    if made:
+        await announce_version(request.app.state, made[0])
     return response
 
 

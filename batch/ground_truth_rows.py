@@ -1,5 +1,5 @@
 """Ground-truth rows: a model's predictions with their outcomes as one Parquet file, for training and audits."""
-# ruff: noqa: S608 - statements are made of our own names and numbers; what is foreign is quoted.
+# ruff: noqa: S608 - statements are made of our own names and numbers; what is foreign is a row of a table.
 
 import tempfile
 from pathlib import Path
@@ -37,8 +37,9 @@ def _export(
 ) -> int:
     start, end = times
     files = [file.path for file in manifest.ground_truth if file.times[0] < end and file.times[1] >= start]
-    named = f"model = '{model.replace(chr(39), chr(39) * 2)}'"
+    named = "model = (SELECT model FROM asked)"
     with open_duckdb(lake, scratch, memory_limit) as engine:
+        engine.load("asked", pa.table({"model": pa.array([model], pa.string())}))
         engine.files("ground_truth", files, GROUND_TRUTH)
         engine.view(
             "wanted",

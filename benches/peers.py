@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -179,8 +180,9 @@ def _progress(answer: Answer, tree: ProcessTree) -> int:
     """Events in the answer where it tells so, else what the peer has read by its own word."""
     if answer.events is not None:
         return answer.events
-    told = [line for line in tree.lines() if line.startswith("events ")]
-    return int(told[-1].split()[1]) if told else 0
+    # A peer's log may break into such a line: the next one tells.
+    told = [match[1] for line in tree.lines() if (match := re.fullmatch(r"events (\d+)", line.strip()))]
+    return int(told[-1]) if told else 0
 
 
 def within(answer: Answer, workload: Workload) -> bool:

@@ -47,6 +47,7 @@ class Config:
     web_port: int = 6066
     memory_limit: str = "4GiB"
     max_batch_mib: int = 64
+    state_memory_mib: int = 640
     accept_gap: bool = False
     checkpoint_interval_s: int = 900
     security: KafkaSecurity = field(default_factory=KafkaSecurity)
@@ -139,6 +140,7 @@ _NUMBER_VARIABLES = {
     "RUNWAY_CHECKPOINT_INTERVAL": "checkpoint_interval_s",
     "RUNWAY_RATE_LIMIT": "rate_limit",
     "RUNWAY_MAX_BATCH_MIB": "max_batch_mib",
+    "RUNWAY_STATE_MEMORY_MIB": "state_memory_mib",
     "RUNWAY_FORMAT": "format",
 }
 
@@ -208,6 +210,7 @@ def _check(config: Config) -> None:
     _check_range("RUNWAY_WEB_PORT", config.web_port, 0, 65535)
     _check_range("RUNWAY_CHECKPOINT_INTERVAL", config.checkpoint_interval_s, 0, 86_400)
     _check_range("RUNWAY_MAX_BATCH_MIB", config.max_batch_mib, 1, 1024)
+    _check_range("RUNWAY_STATE_MEMORY_MIB", config.state_memory_mib, 40, 65_536)
     _check_range("RUNWAY_RATE_LIMIT", config.rate_limit, 1, 10_000_000)
     if config.format:
         _check_range("RUNWAY_FORMAT", config.format, formats.OLDEST, formats.NEWEST)

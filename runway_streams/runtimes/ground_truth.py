@@ -25,6 +25,7 @@ from runway_streams.runtimes.runtime import START_LIMIT_S, Runtime, wall_ms
 from runway_streams.times import MINUTE
 from tables.checkpoints import Checkpoints
 from tables.open_partitions import BAD_SHARE, OpenPartition, OpenPartitions
+from tables.partition_store import Memory
 
 AHEAD_LIMIT = 10 * MINUTE
 """How far one topic may be read ahead of the other, in log time, while the other still has something to read."""
@@ -53,7 +54,8 @@ class GroundTruthRuntime(Runtime):
 
     def __init__(self, app: Any, config: Config, now: Callable[[], int] = wall_ms):
         super().__init__(app, config, now)
-        self.partitions = OpenPartitions(config.state_dir / "partitions", self.settings.history, self.names)
+        memory = Memory.of(config.state_memory_mib)
+        self.partitions = OpenPartitions(config.state_dir / "partitions", self.settings.history, self.names, memory)
         self.partitions.written_in = config.written_in
         self.emitters: dict[int, MetricsEmitter] = {}
         self.uploads: CheckpointUploads | None = None

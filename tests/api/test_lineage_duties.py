@@ -136,6 +136,18 @@ async def test_a_registration_asks_metaflow_at_once_and_runs_upstream_afterwards
     assert await api.lineage.discoveries.counts() == {"done": 2}, "the run that had triggered it"
 
 
+async def test_what_is_registered_is_in_the_graph_when_it_is_answered(api):
+    client = api.as_()
+    await client.post("/v1/models", json={"model_id": "m", "owner": "risk", "criticality": "high", "flow": "TrainM"})
+    up = (await client.get("/v1/models/m/lineage")).json()
+    assert [one["id"] for one in up["items"]] == ["flow:metaflow/TrainM"]
+    await client.post("/v1/models/m/versions", json={"version": "1", "features": [{"name": "shop/amount"}]})
+    told = (await client.get("/v1/impact", params={"node": "feature:shop/amount"})).json()
+    assert [(one["id"], one["owner"], one["criticality"]) for one in told["items"]] == [
+        ("model:m@1", "risk", "high"), ("model:m", "risk", "high"),
+    ]  # fmt: skip
+
+
 async def test_while_metaflow_is_away_registrations_are_answered_and_asked_for_later_over_a_restart(
     api, flows, database_url, tmp_path
 ):

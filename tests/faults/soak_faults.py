@@ -79,8 +79,9 @@ class Crew:
 
 
 def environ(config: Config) -> dict[str, str]:
-    """Short sessions, and a checkpoint every ten seconds."""
+    """Short sessions, a checkpoint every ten seconds, and caches that are full after minutes: what grows then is a leak."""
     return {
+        "RUNWAY_STATE_MEMORY_MIB": "60",
         "RUNWAY_SESSION_TIMEOUT": str(SESSION_S),
         "RUNWAY_ARCHIVE": config.archive_url,
         "RUNWAY_CHECKPOINT_INTERVAL": "10",

@@ -86,7 +86,9 @@ def in_force(histories: dict) -> set:
     return {key for key, history in histories.items() if history[-1].valid_to is None}
 
 
-@given(st.permutations(range(8)), st.lists(st.tuples(st.sets(st.sampled_from([A, B])), st.booleans()), min_size=8, max_size=8))
+@given(
+    st.permutations(range(8)), st.lists(st.tuples(st.sets(st.sampled_from([A, B])), st.booleans()), min_size=8, max_size=8)
+)
 def test_what_is_in_force_is_the_same_in_whatever_order_reports_come(order, said):
     reports = [
         Report("one", at, [Claim(one, M) for one in sorted(claims)], whole_inputs=[M] if whole else [])
