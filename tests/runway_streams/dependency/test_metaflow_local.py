@@ -101,7 +101,7 @@ async def test_a_strange_graph_crashes_nothing(root, graph):
     write(root / "F/1/_parameters/0/_meta/_self.json", {"task_id": "0", "ts_epoch": 1})
     data = pickle.dumps(graph)
     sha = hashlib.sha1(data).hexdigest()
-    store(root, gzip.compress(data), sha)
+    store(root, gzip.compress(data, mtime=0), sha)
     write(root / "F/1/_parameters/0/_meta/0_artifact__graph_info.json", {"name": "_graph_info", "sha": sha, "attempt_id": 0})
     folder = MetaflowFolder(root)
     run = await gather_run(folder, await folder.run("F", "1"))
@@ -125,8 +125,8 @@ async def test_the_last_attempt_counts(root):
 
 @pytest.mark.parametrize(
     ("stored", "match"),
-    [(b"no gzip", "not a gzip file"), (gzip.compress(pickle.dumps(b"x")), "SHA-1 is another"),
-     (gzip.compress(b"\0" * (2 << 20)), "larger than 1 MiB"), (b"x" * (2 << 20), "more than 1048576 bytes")],
+    [(b"no gzip", "not a gzip file"), (gzip.compress(pickle.dumps(b"x"), mtime=0), "SHA-1 is another"),
+     (gzip.compress(b"\0" * (2 << 20), mtime=0), "larger than 1 MiB"), (b"x" * (2 << 20), "more than 1048576 bytes")],
 )  # fmt: skip
 async def test_artifacts_that_cannot_be_read_give_a_sentence(root, stored, match):
     store(root, stored, "b" * 40)
@@ -137,7 +137,7 @@ async def test_artifacts_that_cannot_be_read_give_a_sentence(root, stored, match
 
 async def test_an_artifact_that_is_no_text_gives_a_sentence(root):
     data = pickle.dumps({"schema": "runway.lineage/1"})
-    store(root, gzip.compress(data), hashlib.sha1(data).hexdigest())
+    store(root, gzip.compress(data, mtime=0), hashlib.sha1(data).hexdigest())
     (note,) = await notes(root)
     assert "is no text" in note
 
