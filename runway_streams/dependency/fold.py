@@ -65,7 +65,8 @@ def fold_edges(
 def fold_wholes(known: Mapping[str, Wholes], reports: Sequence[Report]) -> dict[str, Wholes]:
     """The nodes' wholes that become others by the reports.
 
-    >>> fold_wholes({"model:m": {"into a": [5]}}, [Report("a", 3, whole_inputs=["model:m"]), Report("b", 4, whole_outputs=["model:m"])])
+    >>> told = [Report("a", 3, whole_inputs=["model:m"]), Report("b", 4, whole_outputs=["model:m"])]
+    >>> fold_wholes({"model:m": {"into a": [5]}}, told)
     {'model:m': {'into a': [3, 5], 'out b': [4]}}
     """
     folded: dict[str, Wholes] = {}

@@ -189,7 +189,8 @@ async def _known_wholes(connection: AsyncConnection, names: set[str]) -> dict[st
     for keys in _chunks(map(node_digest, names)):
         told = sa.and_(_among(connection, nodes.key, keys), nodes.wholes != NONE)
         known |= {
-            name: _decode_wholes(text) for name, text in await connection.execute(sa.select(nodes.name, nodes.wholes).where(told))
+            name: _decode_wholes(text)
+            for name, text in await connection.execute(sa.select(nodes.name, nodes.wholes).where(told))
         }
     return known
 

@@ -2,7 +2,7 @@
 
 | table | a row is | bound |
 |---|---|---|
-| lineage_nodes | a node: its name, what is known of it besides, when all its inputs and outputs were told, and the text by which it is found | none is deleted |
+| lineage_nodes | a node: its name, its facts, when its inputs and outputs were all told, what it is found by | none is deleted |
 | lineage_edges | an edge over one span of time | none is deleted |
 | lineage_openlineage_runs | what the events of a run told so far | 100,000 runs of 4 MiB, 7 days after the last event |
 | lineage_reports | a report that waits for a graph which does not answer | 100,000 |
