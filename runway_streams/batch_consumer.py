@@ -111,6 +111,14 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
         states = {tp: assignment.state_value(tp) for tp in assignment.tps}
         return {tp: state.position for tp, state in states.items() if state is not None and state.has_valid_position}
 
+    def _stopped_set(self) -> None:
+        try:
+            super()._stopped_set()
+        except RuntimeError:
+            if not self.thread_loop.is_closed():
+                raise
+            # A thread that has crashed closes its loop itself; nobody waits there any more.
+
     def check_group(self) -> None:
         """Raises that this user has no right to its group, or to read. aiokafka tells the first to who polls, but Faust fetches
         past that, and a member that cannot join would wait for ever; the second would end the thread in disorder."""

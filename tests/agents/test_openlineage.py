@@ -18,6 +18,7 @@ from runway_streams.dependency.graph import LineageGraph
 from runway_streams.dependency.migrate import MIGRATIONS as LINEAGE
 from runway_streams.dependency.openlineage_intake import OpenLineageIntake
 from runway_streams.dependency.sql_openlineage_runs import SqlOpenLineageRuns
+from runway_streams.dependency.sql_report_queue import SqlReportQueue
 from runway_streams.dependency.sql_store import SqlStore
 from runway_streams.registry.changes import Registry
 from runway_streams.registry.migrate import MIGRATIONS
@@ -42,7 +43,7 @@ class World:
         self.store = SqlStore(self.lineage)
 
     def duty(self, holder):
-        graph = LineageGraph(self.store, None, lambda: NOW)
+        graph = LineageGraph(self.store, SqlReportQueue(self.lineage), lambda: NOW)
         intake = OpenLineageIntake(graph, SqlOpenLineageRuns(self.lineage), lambda: NOW)
         return OpenLineageTopic(self.registry, self.config, self.topic, intake, holder)
 

@@ -51,6 +51,9 @@ class Queue:
     async def add(self, reports, now, problem=""):
         self.reports += reports
 
+    async def size(self):
+        return len(self.reports)
+
 
 class Store(SqlStore):
     """A store that can be taken away."""

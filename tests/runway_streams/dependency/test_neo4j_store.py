@@ -95,7 +95,9 @@ async def test_it_makes_its_constraints_once_whoever_is_first(neo4j, opened):
 async def test_the_graph_can_be_read_by_people(neo4j, store):
     await store.apply([REPORT, Report("one", 20, nodes=[Node(A, {"owner": "ann"})])])
     (found,) = ask(neo4j.url, "MATCH (a:LineageNode)-[s:LINEAGE]->(b) RETURN a, properties(s) AS s, b.type AS type")
-    assert found["a"] == {"id": A, "type": "dataset", "search_text": A, "facts": '{"owner": [20, "ann"]}'}
+    assert found["a"] == {
+        "id": A, "type": "dataset", "search_text": A, "facts": '{"owner": [20, "ann"]}', "wholes": "{}",
+    }  # fmt: skip
     assert found["type"] == "model"
     assert {name: found["s"][name] for name in ("kind", "reporter", "valid_from")} == {
         "kind": "feeds",

@@ -47,6 +47,9 @@ class Kept:
     async def add(self, reports, now, problem=""):
         self.reports += reports
 
+    async def size(self):
+        return len(self.reports)
+
 
 def intake(store: Applied, queue: Kept | None = None, runs: RunsInMemory | None = None) -> OpenLineageIntake:
     graph = LineageGraph(store, queue or Kept(), lambda: NOW)  # type: ignore[arg-type]
