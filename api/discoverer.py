@@ -11,9 +11,10 @@ from runway_streams.dependency.discovery import Discovery
 from runway_streams.dependency.metaflow_lineage import Told, told_by
 from runway_streams.dependency.metaflow_poll import Cursor, look
 from runway_streams.dependency.metaflow_run import MetaflowRun, gather_run
-from runway_streams.dependency.metaflow_runs import BadName, MetaflowRuns
+from runway_streams.dependency.metaflow_runs import MetaflowRuns
 from runway_streams.dependency.metaflow_version import VersionFromRun, version_of_run
 from runway_streams.dependency.node import node_type, parse_node
+from runway_streams.dependency.refusals import QueueFull
 from runway_streams.errors import ConfigError, DependencyDown, RunwayError
 from runway_streams.registry import catalog, versions
 from runway_streams.registry.changes import Registry
@@ -23,6 +24,10 @@ ACTOR = "metaflow"
 POLL_MS = 30_000
 """How often each flow is looked at."""
 FLOWS = 5_000
+CANNOT_BE_TAKEN = (RunwayError, ValueError, OverflowError, OSError)
+"""What a run's own data may come to: names that no node has, times beyond all calendars, texts that are no UTF-8, files that
+may not be read."""
+COME_AGAIN = (DependencyDown, QueueFull)
 _log = logging.getLogger(__name__)
 
 
@@ -53,8 +58,8 @@ class Discoverer:
                     continue
             except DependencyDown as error:
                 down = error
-            except (ConfigError, BadName) as error:
-                await self._failed(one, str(error), draw(), is_unknown=isinstance(error, BadName))
+            except CANNOT_BE_TAKEN as error:  # this run alone; the others go on
+                await self._failed(one, str(error), draw(), is_unknown=not isinstance(error, ConfigError | QueueFull))
                 continue
             await self._failed(one, str(down), draw())
         if down is not None:
@@ -78,14 +83,24 @@ class Discoverer:
         while more:
             try:
                 found = await look(self._metaflow, flow, cursor, self._registry.now())
-            except BadName as error:
+            except DependencyDown:
+                raise
+            except CANNOT_BE_TAKEN as error:
                 _log.warning("The flow of %s cannot be followed: %s", model_id, error)
                 return
             for run in found.ended:
-                await self._tell(run, model_id, 0)
-                await self._register(run, model_id)
+                await self._take(run, model_id)
             cursor, more = found.cursor, found.more
             await self._lineage.cursors.put(name, cursor)
+
+    async def _take(self, run: MetaflowRun, model_id: str) -> None:
+        try:
+            await self._tell(run, model_id, 0)
+            await self._register(run, model_id)
+        except COME_AGAIN:
+            raise
+        except CANNOT_BE_TAKEN as error:
+            _log.warning("The run %s is left out: %s", run.pathspec, error)
 
     async def _discover(self, one: Discovery) -> None:
         flow, _, number = one.pathspec.partition("/")
@@ -114,7 +129,7 @@ class Discoverer:
                 await versions.create(change, made.model_id, as_version(made), reason=f"made by {made.training_run}")
         except DependencyDown:
             raise
-        except RunwayError as error:
+        except CANNOT_BE_TAKEN as error:
             _log.info("%s makes no version of %s: %s", made.training_run, made.model_id, error)
 
     async def _failed(self, one: Discovery, problem: str, share: float, *, is_unknown: bool = False) -> None:

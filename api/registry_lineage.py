@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from runway_streams.dependency.edge import Claim
-from runway_streams.dependency.node import Node, model_node, named, split_name
+from runway_streams.dependency.node import MAX_ID, Node, model_node, named, split_name
 from runway_streams.dependency.refusals import BadNode
 from runway_streams.dependency.report import Report
 from runway_streams.registry.catalog import Entry
@@ -73,16 +73,17 @@ def _version(entry: VersionEntry) -> str:
 
 
 def _made_by(training_run: str | None, node: str) -> list[Claim]:
-    flow = flow_of(training_run)
-    if flow is None or training_run is None:
+    name = flow_of(training_run)
+    flow, run = _named("flow", METAFLOW, name or ""), _named("run", METAFLOW, training_run or "")
+    if name is None or flow is None or run is None:
         return []
-    run = str(named("run", METAFLOW, training_run))
-    return [Claim(str(named("flow", METAFLOW, flow)), run, "produces", "declared"), Claim(run, node, "produces", "declared")]
+    return [Claim(flow, run, "produces", "declared"), Claim(run, node, "produces", "declared")]
 
 
 def _named(type_: str, namespace: str, name: str) -> str | None:
     # A name that no node can have, such as one with a control character, is no reason to leave the rest out.
     try:
-        return str(named(type_, namespace, name))
+        node = str(named(type_, namespace, name))
     except BadNode:
         return None
+    return node if len(node) <= MAX_ID else None

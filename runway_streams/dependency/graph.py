@@ -18,6 +18,7 @@ from runway_streams.dependency.impact import facts_wanted
 from runway_streams.dependency.incident import Condition, Incident, find_incidents
 from runway_streams.dependency.loops import Loops, find_loops
 from runway_streams.dependency.node import Node
+from runway_streams.dependency.refusals import BadReport
 from runway_streams.dependency.remembered import Remembered
 from runway_streams.dependency.report import Report, check_report
 from runway_streams.dependency.report_queue import BATCH, ReportQueue
@@ -25,6 +26,8 @@ from runway_streams.dependency.store import LineageStore
 from runway_streams.dependency.walk import Walk, check_depth, walk
 from runway_streams.errors import DependencyDown
 
+AHEAD_MS = 3_600_000
+"""A report of a time further ahead than this is refused: it would hide what is told rightly until then."""
 REST_S = 5.0
 """How long a store that did not answer is left alone."""
 ANSWER_S = 10.0
@@ -129,6 +132,8 @@ class LineageGraph:
         """
         for report in reports:
             check_report(report)
+            if report.at > self.now() + AHEAD_MS:
+                raise BadReport(f"A report of {report.reporter} lies in the future.", "Set the clock of its sender right.")
         # What waits comes first: a report that overtakes an older one may leave open what that one would not have begun.
         waiting = await self.queue.size()
         try:
@@ -190,4 +195,5 @@ class LineageGraph:
                 else f"The lineage graph has not answered within {seconds:.0f} s."
             )
             self.problem, self._down_until = told, self._clock() + REST_S
+            self._prepared = False  # it may come back without what was made there
             raise DependencyDown(told) from error

@@ -81,17 +81,26 @@ def fold(conditions: Mapping[str, Condition], reach: Mapping[str, Mapping[str, l
     [('model:a', ['model:b']), ('model:c', [])]
     """
     roots = _roots(conditions, reach)
-    explained = {root: [node for node in reach if root in reach[node]] for root in roots}
-    order = sorted(roots, key=lambda root: (-len(explained[root]), _gravity(conditions[root]), root))
+    explained = {root: sum(root in above for above in reach.values()) for root in roots}
+    order = sorted(roots, key=lambda root: (-explained[root], _gravity(conditions[root]), root))
     taken: set[str] = set(roots)
-    incidents = []
-    for root in order:
-        members = [node for node in explained[root] if node not in taken]
-        taken |= set(members)
-        told = conditions[root]
-        paths = {node: reach[node][root] for node in members}
-        incidents.append(Incident(root, told.state, told.since, told.severity, members, paths))
+    incidents = [_incident(root, conditions, reach, taken) for root in order]
+    # What is explained only by others that no root reaches, for the way is longer than was looked, has one among themselves.
+    while left := reach.keys() - taken:
+        root = min(left, key=lambda node: (sum(above in left for above in reach[node]), _gravity(conditions[node]), node))
+        taken.add(root)
+        incidents.append(_incident(root, conditions, reach, taken))
     return incidents
+
+
+def _incident(
+    root: str, conditions: Mapping[str, Condition], reach: Mapping[str, Mapping[str, list[str]]], taken: set[str]
+) -> Incident:
+    """The incident of a root with all that it explains and that is in no other; those are taken then."""
+    paths = {node: above[root] for node, above in reach.items() if root in above and node not in taken}
+    taken.update(paths)
+    told = conditions[root]
+    return Incident(root, told.state, told.since, told.severity, list(paths), paths)
 
 
 def _roots(conditions: Mapping[str, Condition], reach: Mapping[str, Mapping[str, list[str]]]) -> list[str]:

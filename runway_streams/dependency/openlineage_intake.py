@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
-from runway_streams.dependency.graph import LineageGraph
+from runway_streams.dependency.graph import AHEAD_MS, LineageGraph
 from runway_streams.dependency.openlineage import run_report, run_reports, static_report
 from runway_streams.dependency.openlineage_event import read_event
 from runway_streams.dependency.openlineage_run import RunTold, told_by
 from runway_streams.dependency.openlineage_runs import MAX_RUN_BYTES, OpenLineageRuns
 from runway_streams.dependency.refusals import BadNode, BadReport
-from runway_streams.dependency.report import Report
+from runway_streams.dependency.report import Report, check_report
 from schemas.openlineage import RunEvent
 
 
@@ -40,7 +40,7 @@ class OpenLineageIntake:
 
     async def take(self, events: Sequence[bytes]) -> Taken:
         """Takes events; a bad one does not spoil the others. Raises QueueFull and DependencyDown: send them again."""
-        read, refused = _read(events)
+        read, refused = _read(events, self._now() + AHEAD_MS)
         merged = await self._runs.merge([told for _, told in read if isinstance(told, RunTold)], self._now())
         found = iter(merged)
         whole: dict[str, RunTold] = {}
@@ -58,13 +58,17 @@ class OpenLineageIntake:
         return Taken(len(events), sorted(refused, key=lambda one: one.index), in_graph)
 
 
-def _read(events: Sequence[bytes]) -> tuple[list[tuple[int, RunTold | Report]], list[Refusal]]:
+def _read(events: Sequence[bytes], latest: int) -> tuple[list[tuple[int, RunTold | Report]], list[Refusal]]:
     read: list[tuple[int, RunTold | Report]] = []
     refused = []
     for index, raw in enumerate(events):
         try:
             event = read_event(raw)
             told = told_by(event) if isinstance(event, RunEvent) else static_report(event)
+            alone = run_report(told) if isinstance(told, RunTold) else told
+            check_report(alone)  # before it is merged: what cannot be told would keep the run's other events from it
+            if alone.at > latest:
+                raise BadReport("eventTime lies in the future.", "Set the clock of the sender right.")
         except (BadReport, BadNode) as error:
             refused.append(Refusal(index, str(error)))
         else:

@@ -71,12 +71,14 @@ openlineage_runs = Table(
 waiting_reports = Table(
     "lineage_reports",
     metadata,
-    # SQLite numbers rows by itself in columns of the type INTEGER alone.
+    # SQLite numbers rows by itself in columns of the type INTEGER alone; and a number that was given is never given again only
+    # where it is told so: who takes out what it has brought must not take out what came since.
     Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
     Column("report", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("problem", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
 )
 
 discoveries = Table(

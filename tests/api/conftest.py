@@ -254,6 +254,7 @@ class Api:
 
 @pytest.fixture
 async def api(database, database_url, tmp_path):
-    lineage = open_lineage(Config(home=tmp_path, database=database_url), lambda: NOW)
-    yield Api(database, lineage=lineage)
-    await lineage.close()
+    api = Api(database)
+    api.lineage = open_lineage(Config(home=tmp_path, database=database_url), lambda: api.clock)
+    yield api
+    await api.lineage.close()

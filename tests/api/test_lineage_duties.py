@@ -8,11 +8,15 @@ from api.discoverer import POLL_MS, Discoverer, as_version
 from api.lineage_duties import SETTLED_MS, RegistryFollower
 from api.lineage_parts import open_lineage
 from runway_streams.config import Config
-from runway_streams.dependency.discovery import FIRST_WAIT_MS
+from runway_streams.dependency.discovery import FIRST_WAIT_MS, Discovery
 from runway_streams.dependency.metaflow_local import MetaflowFolder
 from runway_streams.dependency.metaflow_version import VersionFromRun
+from runway_streams.dependency.refusals import BadReport
+from runway_streams.dependency.report import Report
 from runway_streams.errors import DependencyDown, RunwayError
+from runway_streams.ground_truth.model_settings_store import wall_clock
 from runway_streams.registry import catalog, versions
+from runway_streams.times import HOUR
 from schemas.model import Model
 from schemas.model_version import FeatureUse, ModelVersion
 
@@ -26,6 +30,12 @@ class Away:
         raise DependencyDown("Metaflow does not answer.")
 
     async def close(self): ...
+
+
+@pytest.fixture(autouse=True)
+def _today(api):
+    """The flows ran today."""
+    api.clock = wall_clock()
 
 
 @pytest.fixture
@@ -96,6 +106,40 @@ async def test_what_a_deprecated_version_was_made_from_reaches_its_model_no_more
     }
     assert set(reached["feature:f/old"]) == {"model:m@1"}
     assert set(reached["feature:f/new"]) == {"model:m@2", "model:m"}
+
+
+async def test_a_run_whose_name_no_node_can_have_is_left_out_and_holds_up_nothing(api, follower):
+    odd = [
+        ModelVersion(str(number), training_run=run) for number, run in enumerate(["FraudFlow/12\r", "F/" + "\u8a31" * 460])
+    ]
+    await registered(api, Model("m"), *(("m", version) for version in odd), Model("n", flow="TrainN"))
+    await follower.follow()
+    assert await edges(api, "model:n") == {("flow:metaflow/TrainN", "produces", "model:n")}
+    assert ("model:m@0", "version_of", "model:m") in await edges(api, "model:m")
+
+
+async def test_a_report_from_the_future_is_refused(api):
+    with pytest.raises(BadReport, match="lies in the future"):
+        await api.lineage.graph.tell([Report("clock", api.clock + 2 * HOUR)])
+
+
+async def test_a_run_that_cannot_be_taken_holds_up_no_other(api, flows, discoverer, monkeypatch):
+    await registered(api, Model("fraud", flow="FraudFlow"))
+    wanted = [f"{flow}/{flows.ids[flow]}" for flow in ("DeviceRiskFlow", "FraudFlow")]
+    await api.lineage.discoveries.ask([Discovery(pathspec=one) for one in wanted], api.clock)
+    tell = api.lineage.graph.tell
+
+    async def refusing(reports):
+        if any("DeviceRisk" in report.reporter for report in reports):
+            raise UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates not allowed")
+        return await tell(reports)
+
+    monkeypatch.setattr(api.lineage.graph, "tell", refusing)
+    assert await discoverer.discover_due(full_share) == 2
+    assert (await api.lineage.discoveries.counts())["done"] == 1
+    await discoverer.follow_flows()
+    async with api.registry.read() as connection:
+        assert len(await versions.page(connection, "fraud", 10)) == 1
 
 
 async def test_changes_that_are_committed_late_are_told_too_and_old_ones_once(api, follower, monkeypatch):

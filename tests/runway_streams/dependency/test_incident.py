@@ -57,6 +57,15 @@ async def test_what_nothing_explains_is_an_incident_of_its_own_and_depth_limits_
     chain = "A>b b>c c>D"
     assert await folded(chain, sick("A D"), depth=3) == {"model:A": ["model:D"]}
     assert await folded(chain, sick("A D"), depth=2) == {"model:A": [], "model:D": []}
+    assert await folded("A>B B>C", sick("A B C"), depth=1) == {"model:A": ["model:B"], "model:C": []}
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 10])
+@pytest.mark.parametrize("graph", ["A>B B>C C>D D>E E>F", "A>B B>C C>A", "A>B B>C C>D D>B", "A>C B>C C>D D>E E>D"])
+async def test_each_that_ails_is_in_one_incident_however_deep_it_is_looked(graph: str, depth: int):
+    names = sorted({name for pair in graph.split() for name in pair.split(">")})
+    found = await folded(graph, sick(" ".join(names)), depth=depth)
+    assert sorted([*found, *(node for members in found.values() for node in members)]) == [letter(name) for name in names]
 
 
 async def test_nobody_ails_and_nothing_is_said():

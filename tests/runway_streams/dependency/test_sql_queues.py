@@ -50,6 +50,16 @@ async def test_reports_wait_in_order_over_a_restart_until_they_are_done(lineage,
     await again.close()
 
 
+async def test_a_number_that_was_given_is_never_given_again(lineage):
+    queue = SqlReportQueue(lineage)
+    await queue.add(REPORTS[:2], NOW)
+    numbers = [one.number for one in await queue.oldest()]
+    await queue.done(numbers)
+    await queue.add(REPORTS[2:], NOW)
+    await queue.done(numbers)  # by another process, which was slow to bring the same two
+    assert [one.report for one in await queue.oldest()] == REPORTS[2:]
+
+
 async def test_a_full_queue_takes_none_of_what_comes(lineage):
     queue = SqlReportQueue(lineage, max_waiting=2)
     await queue.add(REPORTS[:1], NOW)

@@ -56,6 +56,7 @@ def upgrade() -> None:
         sa.Column("problem", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("number", name="pk_lineage_reports"),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "lineage_discoveries",
