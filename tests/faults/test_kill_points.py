@@ -151,7 +151,7 @@ async def half_counted_and_lost(config: Config, traffic: Traffic, tmp_path: Path
         await asyncio.to_thread(traffic.send, config, 0, len(traffic.events) // 2)
         await caught_up(config, first)
         if environ:
-            await eventually(lambda: list(tmp_path.glob("elsewhere/checkpoints/*/0/manifests/*")), 60, first.tail)
+            await eventually(lambda: list(tmp_path.glob("elsewhere/checkpoints/*/0/manifests/*.json")), 60, first.tail)
         first.kill()
     shutil.rmtree(config.home / "state")
 
