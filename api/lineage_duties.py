@@ -1,7 +1,6 @@
 """What one API process does for lineage at a time: follow the registry, ask Metaflow, bring what waits to the graph."""
 
 import asyncio
-import logging
 import random
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -22,7 +21,6 @@ SETTLED_MS = 60_000
 CHANGES = 500
 """Changes that are read at a time."""
 CURSOR = "registry"
-_log = logging.getLogger(__name__)
 
 
 class RegistryFollower(Duty):

@@ -67,12 +67,7 @@ def cycles(as_json: AsJson = False) -> None:
 
     Example: runway lineage cycles
     """
-
-    async def work() -> Any:
-        async with registry_client(load_config()) as client:
-            return await client.get("/v1/lineage/cycles", limit=200)
-
-    found = run(work())
+    found = _get("/v1/lineage/cycles")
     if as_json:
         print_json(found)
         return
@@ -87,12 +82,7 @@ def incidents(as_json: AsJson = False) -> None:
 
     Example: runway lineage incidents
     """
-
-    async def work() -> Any:
-        async with registry_client(load_config()) as client:
-            return await client.get("/v1/incidents", limit=200)
-
-    found = run(work())
+    found = _get("/v1/incidents")
     if as_json:
         print_json(found)
         return
@@ -112,12 +102,7 @@ def find(
 
     Example: runway lineage find transactions --type dataset
     """
-
-    async def work() -> Any:
-        async with registry_client(load_config()) as client:
-            return await client.get("/v1/lineage/nodes", q=text, type=types, limit=200)
-
-    found = run(work())
+    found = _get("/v1/lineage/nodes", q=text, type=types)
     if as_json:
         print_json(found)
         return
@@ -187,6 +172,14 @@ def draw(found: dict[str, Any]) -> None:
     Console().print(root)
     if not found["items"]:
         say("Nothing is known there.")
+
+
+def _get(path: str, **parameters: Any) -> dict[str, Any]:
+    async def work() -> Any:
+        async with registry_client(load_config()) as client:
+            return await client.get(path, limit=200, **parameters)
+
+    return run(work())
 
 
 def _label(node: str, edge: dict[str, Any] | None) -> str:

@@ -5,7 +5,6 @@ there, whatever location an answer names.
 """
 
 import asyncio
-import math
 import random as random_numbers
 import ssl
 from collections.abc import Awaitable, Callable
@@ -28,11 +27,12 @@ from runway_streams.dependency.metaflow_runs import (
     newest_runs,
 )
 from runway_streams.errors import ConfigError, DependencyDown, RunwayError
+from runway_streams.retry_after import LONGEST_WAIT_S, retry_after
 
 MAX_BYTES = 64 << 20
 """Bytes of one answer, after decompression: the service has no pages, and lists all runs of a flow at once."""
 ATTEMPTS = 5
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
+FIRST_WAIT_S = 0.5
 """The wait before attempt n + 1 is drawn evenly from 0 to min(LONGEST, FIRST * 2**n), or as long as Retry-After says."""
 TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 RETRIED = frozenset({429, 500, 502, 503, 504})
@@ -195,19 +195,6 @@ class MetaflowService:
             if len(body) > MAX_BYTES:
                 raise RunwayError(f"Metaflow's service at {self.url} answers with more than {MAX_BYTES >> 20} MiB.")
         return bytes(body)
-
-
-def retry_after(headers: httpx.Headers) -> float:
-    """Seconds that the server asks for, at most 30; 0 where it asks for nothing or names a date.
-
-    >>> [retry_after(httpx.Headers({"Retry-After": text})) for text in ("2", "900", "-1", "nan", "Fri, 31 Dec 1999 23:59:59 GMT")]
-    [2.0, 30.0, 0.0, 0.0, 0.0]
-    """
-    try:
-        seconds = float(headers.get("Retry-After", "0"))
-    except ValueError:
-        return 0.0
-    return min(max(seconds, 0.0), LONGEST_WAIT_S) if math.isfinite(seconds) else 0.0
 
 
 def _records(found: Any, kind: type) -> list[Any]:
