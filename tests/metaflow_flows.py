@@ -80,6 +80,8 @@ class MetaflowHome:
         port = _free_port()
         command = [*_uv(), "tool", "run", "--python", "3.11", "--from", SERVICE, "--with", METAFLOW, "python", "-c"]
         command += [_SERVE.format(home=str(self.home)), "--port", str(port), "--metaflow-root", str(self.home)]
+        # Told to nobody that it lives, it ends itself after five minutes: a whole run of the tests is longer.
+        command += ["--idle-timeout", "86400"]
         with (self.home / "service.log").open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         try:
