@@ -7,7 +7,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 
 from agents.dead_letters import DeadLetters
 from runway_streams.config import Config, kafka_client_options
-from runway_streams.dependency.openlineage_intake import OpenLineageIntake
+from runway_streams.dependency.openlineage.intake import OpenLineageIntake
 from runway_streams.duty import Duty
 from runway_streams.errors import DependencyDown
 from runway_streams.ground_truth.events import BadEvent

@@ -35,7 +35,7 @@ from runway_streams.ground_truth.model_settings_store import SettingsReader, enc
 from runway_streams.ground_truth.settings import Settings
 from runway_streams.registry.changes import Registry
 from runway_streams.registry.migrate import MIGRATIONS
-from runway_streams.registry.mlflow_import import MlflowImport
+from runway_streams.registry.mlflow.importer import MlflowImport
 from runway_streams.registry.rate_limits import RateLimiter
 from runway_streams.telemetry import ApiTelemetry, ImportTelemetry, RegistryTelemetry, ViewTelemetry
 from schemas.model_settings import ModelSettings

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 import msgspec
 
 from api.lineage_parts import Lineage
-from runway_streams.dependency.discovery import Discovery
-from runway_streams.dependency.metaflow_lineage import Told, told_by
-from runway_streams.dependency.metaflow_poll import Cursor, look
-from runway_streams.dependency.metaflow_run import MetaflowRun, gather_run
-from runway_streams.dependency.metaflow_runs import MetaflowRuns
-from runway_streams.dependency.metaflow_version import VersionFromRun, version_of_run
+from runway_streams.dependency.metaflow.discovery import Discovery
+from runway_streams.dependency.metaflow.lineage import Told, told_by
+from runway_streams.dependency.metaflow.poll import Cursor, look
+from runway_streams.dependency.metaflow.run import MetaflowRun, gather_run
+from runway_streams.dependency.metaflow.runs import MetaflowRuns
+from runway_streams.dependency.metaflow.version import VersionFromRun, version_of_run
 from runway_streams.dependency.node import node_type, parse_node
 from runway_streams.dependency.refusals import QueueFull
 from runway_streams.errors import ConfigError, DependencyDown, RunwayError

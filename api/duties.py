@@ -20,7 +20,7 @@ from runway_streams.registry.changes import Registry
 from runway_streams.registry.idempotency import clear_answers
 from runway_streams.registry.keys import forget_dead
 from runway_streams.registry.leases import clear_leases
-from runway_streams.registry.mlflow_import import MlflowImport
+from runway_streams.registry.mlflow.importer import MlflowImport
 from runway_streams.registry.rate_limits import clear_windows
 
 CHORES = (clear_answers, clear_windows, clear_leases, forget_dead)

@@ -10,9 +10,9 @@ from starlette.responses import Response
 from api.documents import answer
 from api.problems import Problem
 from runway_streams.errors import ConfigError, DependencyDown, RunwayError
-from runway_streams.registry.mlflow_import import MlflowImport
-from runway_streams.registry.mlflow_sync import Report
-from runway_streams.registry.mlflow_webhook import Delivery, WebhookRefused, touched, verify
+from runway_streams.registry.mlflow.importer import MlflowImport
+from runway_streams.registry.mlflow.sync import Report
+from runway_streams.registry.mlflow.webhook import Delivery, WebhookRefused, touched, verify
 from runway_streams.registry.webhook_deliveries import StoredDeliveries
 from runway_streams.times import format_time
 from schemas.answers import ImportReport, MlflowImportState, SkippedVersion

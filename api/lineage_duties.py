@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from api.discoverer import Discoverer
 from api.lineage_parts import Lineage
 from api.registry_lineage import flow_of, report_of_model, report_of_version
-from runway_streams.dependency.discovery import Discovery
+from runway_streams.dependency.metaflow.discovery import Discovery
 from runway_streams.dependency.report import Report
 from runway_streams.duty import Duty
 from runway_streams.registry import audit_log, catalog, versions

@@ -11,7 +11,7 @@ from api.problems import Problem, bad_request
 from runway_streams.dependency.dot import to_dot
 from runway_streams.dependency.edge import Direction, Edge
 from runway_streams.dependency.graph import Answer, LineageGraph
-from runway_streams.dependency.openlineage_export import to_events
+from runway_streams.dependency.openlineage.export import to_events
 from runway_streams.dependency.walk import FRONTIER, MAX_EDGES
 from runway_streams.errors import DependencyDown
 

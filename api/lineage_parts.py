@@ -8,17 +8,17 @@ from runway_streams.config import Config
 from runway_streams.database import Database
 from runway_streams.dependency.cursors import Cursors
 from runway_streams.dependency.graph import LineageGraph
-from runway_streams.dependency.metaflow_local import MetaflowFolder
-from runway_streams.dependency.metaflow_objects import open_datastore
-from runway_streams.dependency.metaflow_runs import MetaflowRuns
-from runway_streams.dependency.metaflow_service import MetaflowAccess, MetaflowService
-from runway_streams.dependency.migrate import MIGRATIONS
-from runway_streams.dependency.openlineage_intake import OpenLineageIntake
-from runway_streams.dependency.sql_discoveries import SqlDiscoveries
-from runway_streams.dependency.sql_openlineage_runs import SqlOpenLineageRuns
-from runway_streams.dependency.sql_report_queue import SqlReportQueue
-from runway_streams.dependency.sql_store import SqlStore
+from runway_streams.dependency.metaflow.local import MetaflowFolder
+from runway_streams.dependency.metaflow.objects import open_datastore
+from runway_streams.dependency.metaflow.runs import MetaflowRuns
+from runway_streams.dependency.metaflow.service import MetaflowAccess, MetaflowService
+from runway_streams.dependency.openlineage.intake import OpenLineageIntake
 from runway_streams.dependency.store import LineageStore
+from runway_streams.dependency.stores.migrate import MIGRATIONS
+from runway_streams.dependency.stores.sql_discoveries import SqlDiscoveries
+from runway_streams.dependency.stores.sql_openlineage_runs import SqlOpenLineageRuns
+from runway_streams.dependency.stores.sql_report_queue import SqlReportQueue
+from runway_streams.dependency.stores.sql_store import SqlStore
 from runway_streams.metaflow_settings import MetaflowSettings
 
 
@@ -56,7 +56,7 @@ def open_lineage(config: Config, now: Callable[[], int]) -> Lineage:
 def store_of(config: Config, database: Database) -> LineageStore:
     """Neo4j where RUNWAY_NEO4J names one, else the tables of the database."""
     if config.neo4j:
-        from runway_streams.dependency.neo4j_store import Neo4jStore
+        from runway_streams.dependency.stores.neo4j_store import Neo4jStore
 
         return Neo4jStore.open(config.neo4j)
     return SqlStore(database)

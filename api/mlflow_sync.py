@@ -6,8 +6,8 @@ import logging
 from runway_streams.duty import Duty
 from runway_streams.errors import RunwayError
 from runway_streams.registry.import_cursors import ImportState
-from runway_streams.registry.mlflow_import import MlflowImport, due_in
-from runway_streams.registry.mlflow_sync import Report
+from runway_streams.registry.mlflow.importer import MlflowImport, due_in
+from runway_streams.registry.mlflow.sync import Report
 from runway_streams.telemetry import Imported
 
 LONGEST_SLEEP_S = 30.0

@@ -6,8 +6,8 @@ from starlette.responses import Response
 from api.documents import answer
 from api.packed_bodies import read_packed_body
 from api.problems import bad_request
-from runway_streams.dependency.openlineage_event import split_batch
-from runway_streams.dependency.openlineage_intake import OpenLineageIntake, Taken
+from runway_streams.dependency.openlineage.event import split_batch
+from runway_streams.dependency.openlineage.intake import OpenLineageIntake, Taken
 from runway_streams.dependency.refusals import BadReport
 from schemas.openlineage import MAX_EVENT_BYTES
 from schemas.openlineage_answers import BatchAnswer, BatchSummary, FailedEvent

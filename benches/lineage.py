@@ -25,11 +25,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from runway_streams.dependency.edge import Claim, Direction, Edge
-from runway_streams.dependency.neo4j_store import Neo4jStore
 from runway_streams.dependency.node import Node
 from runway_streams.dependency.report import Report
-from runway_streams.dependency.sql_store import SqlStore
 from runway_streams.dependency.store import PAGE, LineageStore
+from runway_streams.dependency.stores.neo4j_store import Neo4jStore
+from runway_streams.dependency.stores.sql_store import SqlStore
 from runway_streams.dependency.walk import walk
 from runway_streams.devstack.neo4j import EmbeddedNeo4j
 from tests.postgres import PostgresServer

@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runway_streams.config import Config
 from runway_streams.database import Database
-from runway_streams.dependency import migrate as lineage_migrate
-from runway_streams.dependency import tables as lineage_tables
+from runway_streams.dependency.stores import migrate as lineage_migrate
+from runway_streams.dependency.stores import tables as lineage_tables
 from runway_streams.errors import Refused
 from runway_streams.migrations import Migrations
 from runway_streams.registry import migrate as registry_migrate

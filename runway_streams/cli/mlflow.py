@@ -12,8 +12,8 @@ from runway_streams.errors import ConfigError
 
 if TYPE_CHECKING:
     from runway_streams.config import Config
-    from runway_streams.registry.mlflow_mapping import Mark
-    from runway_streams.registry.mlflow_sync import Key, Outcome, Report, Sink
+    from runway_streams.registry.mlflow.mapping import Mark
+    from runway_streams.registry.mlflow.sync import Key, Outcome, Report, Sink
     from schemas.model import Model
     from schemas.model_version import ModelVersion, Stage
 
@@ -101,7 +101,7 @@ class Watched:
 async def _sync(config: "Config", full: bool, tell: Callable[[str], None]) -> "tuple[Watched, Report]":
     from api.app import open_registry
     from runway_streams.ground_truth.model_settings_store import wall_clock
-    from runway_streams.registry.mlflow_import import MlflowImport
+    from runway_streams.registry.mlflow.importer import MlflowImport
 
     if config.mlflow is None:
         raise ConfigError("No MLflow server is named.", "Set RUNWAY_MLFLOW to its address, such as http://mlflow:5000.")

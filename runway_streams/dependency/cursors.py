@@ -6,7 +6,7 @@ import msgspec
 import sqlalchemy as sa
 
 from runway_streams.database import Database, insert_new
-from runway_streams.dependency.tables import cursors
+from runway_streams.dependency.stores.tables import cursors
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runway_streams.database import insert_new
 from runway_streams.registry.changes import Change
-from runway_streams.registry.mlflow_sync import Report
+from runway_streams.registry.mlflow.sync import Report
 from runway_streams.registry.tables import import_cursors
 
 LISTED = 100

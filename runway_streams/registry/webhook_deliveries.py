@@ -2,13 +2,13 @@
 
 from runway_streams.database import insert_new
 from runway_streams.registry.changes import Registry
-from runway_streams.registry.mlflow_sink import ACTOR
-from runway_streams.registry.mlflow_webhook import Delivery
+from runway_streams.registry.mlflow.sink import ACTOR
+from runway_streams.registry.mlflow.webhook import Delivery
 from runway_streams.registry.tables import webhook_deliveries
 
 
 class StoredDeliveries:
-    """See `mlflow_webhook.Deliveries`: one process of all claims a delivery."""
+    """See `mlflow/webhook.py`'s `Deliveries`: one process of all claims a delivery."""
 
     def __init__(self, registry: Registry):
         self._registry = registry

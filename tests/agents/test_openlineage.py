@@ -15,11 +15,11 @@ from agents.openlineage import REASON, OpenLineageTopic
 from runway_streams.config import kafka_client_options
 from runway_streams.database import Database
 from runway_streams.dependency.graph import LineageGraph
-from runway_streams.dependency.migrate import MIGRATIONS as LINEAGE
-from runway_streams.dependency.openlineage_intake import OpenLineageIntake
-from runway_streams.dependency.sql_openlineage_runs import SqlOpenLineageRuns
-from runway_streams.dependency.sql_report_queue import SqlReportQueue
-from runway_streams.dependency.sql_store import SqlStore
+from runway_streams.dependency.openlineage.intake import OpenLineageIntake
+from runway_streams.dependency.stores.migrate import MIGRATIONS as LINEAGE
+from runway_streams.dependency.stores.sql_openlineage_runs import SqlOpenLineageRuns
+from runway_streams.dependency.stores.sql_report_queue import SqlReportQueue
+from runway_streams.dependency.stores.sql_store import SqlStore
 from runway_streams.registry.changes import Registry
 from runway_streams.registry.migrate import MIGRATIONS
 from runway_streams.topic_reader import open_topic

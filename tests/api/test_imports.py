@@ -18,10 +18,11 @@ from api.imports import WEBHOOK, Imports
 from runway_streams.ground_truth.model_settings_store import wall_clock
 from runway_streams.ground_truth.settings import Settings
 from runway_streams.mlflow_settings import MlflowSettings
-from runway_streams.registry import catalog, keys, mlflow_client, versions
+from runway_streams.registry import catalog, keys, versions
 from runway_streams.registry.changes import Registry
-from runway_streams.registry.mlflow_import import MlflowImport
-from runway_streams.registry.mlflow_webhook import sign
+from runway_streams.registry.mlflow import client as mlflow_client
+from runway_streams.registry.mlflow.importer import MlflowImport
+from runway_streams.registry.mlflow.webhook import sign
 from runway_streams.registry.rate_limits import RateLimiter
 from runway_streams.registry.refusals import Unknown
 from tests.api.conftest import http_client, merged_view

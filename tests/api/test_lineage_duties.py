@@ -8,9 +8,9 @@ from api.discoverer import POLL_MS, Discoverer, as_version
 from api.lineage_duties import SETTLED_MS, RegistryFollower
 from api.lineage_parts import open_lineage
 from runway_streams.config import Config
-from runway_streams.dependency.discovery import FIRST_WAIT_MS, Discovery
-from runway_streams.dependency.metaflow_local import MetaflowFolder
-from runway_streams.dependency.metaflow_version import VersionFromRun
+from runway_streams.dependency.metaflow.discovery import FIRST_WAIT_MS, Discovery
+from runway_streams.dependency.metaflow.local import MetaflowFolder
+from runway_streams.dependency.metaflow.version import VersionFromRun
 from runway_streams.dependency.refusals import BadReport
 from runway_streams.dependency.report import Report
 from runway_streams.errors import DependencyDown, RunwayError

@@ -10,11 +10,11 @@ from api.problems import EXCEPTION_HANDLERS
 from runway_streams.database import Database
 from runway_streams.dependency.edge import Claim
 from runway_streams.dependency.graph import LineageGraph
-from runway_streams.dependency.migrate import MIGRATIONS
-from runway_streams.dependency.openlineage import static_report
-from runway_streams.dependency.openlineage_event import read_event, split_batch
+from runway_streams.dependency.openlineage.event import read_event, split_batch
+from runway_streams.dependency.openlineage.reports import static_report
 from runway_streams.dependency.report import Report
-from runway_streams.dependency.sql_store import SqlStore
+from runway_streams.dependency.stores.migrate import MIGRATIONS
+from runway_streams.dependency.stores.sql_store import SqlStore
 from runway_streams.dependency.walk import MAX_NODES
 from runway_streams.errors import DependencyDown
 

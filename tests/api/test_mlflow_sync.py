@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry
 from api import mlflow_sync
 from api.mlflow_sync import MlflowSync
 from runway_streams.mlflow_settings import MlflowSettings
-from runway_streams.registry import mlflow_client
-from runway_streams.registry.mlflow_import import RETRY, MlflowImport
+from runway_streams.registry.mlflow import client as mlflow_client
+from runway_streams.registry.mlflow.importer import RETRY, MlflowImport
 from runway_streams.telemetry import ImportTelemetry
 from runway_streams.times import HOUR, MINUTE
 from tests.clock import Clock

@@ -25,18 +25,18 @@ from api.problems import EXCEPTION_HANDLERS
 from api.routes import resource
 from runway_streams.config import Config
 from runway_streams.database import Database
-from runway_streams.dependency import migrate
 from runway_streams.dependency.graph import LineageGraph
-from runway_streams.dependency.openlineage_intake import OpenLineageIntake
-from runway_streams.dependency.sql_openlineage_runs import SqlOpenLineageRuns
-from runway_streams.dependency.sql_store import SqlStore
+from runway_streams.dependency.openlineage.intake import OpenLineageIntake
+from runway_streams.dependency.stores import migrate
+from runway_streams.dependency.stores.sql_openlineage_runs import SqlOpenLineageRuns
+from runway_streams.dependency.stores.sql_store import SqlStore
 from runway_streams.errors import DependencyDown
 from runway_streams.registry import keys
 from runway_streams.registry.changes import Registry
 from runway_streams.registry.migrate import MIGRATIONS
 from runway_streams.registry.rate_limits import RateLimiter
 from schemas.openlineage import MAX_EVENT_BYTES
-from tests.runway_streams.dependency.test_openlineage import SAMPLES, event
+from tests.runway_streams.dependency.openlineage.test_reports import SAMPLES, event
 
 NOW = 1_772_500_000_000
 RUN = "01995c1d-0001-7000-8000-0000000000c1"

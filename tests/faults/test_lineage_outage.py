@@ -9,11 +9,11 @@ import pytest
 from runway_streams.database import Database
 from runway_streams.dependency.edge import Claim, Edge
 from runway_streams.dependency.graph import REST_S, LineageGraph
-from runway_streams.dependency.migrate import MIGRATIONS
-from runway_streams.dependency.neo4j_store import Neo4jStore
 from runway_streams.dependency.report import Report
-from runway_streams.dependency.sql_report_queue import SqlReportQueue
 from runway_streams.dependency.store import LineageStore
+from runway_streams.dependency.stores.migrate import MIGRATIONS
+from runway_streams.dependency.stores.neo4j_store import Neo4jStore
+from runway_streams.dependency.stores.sql_report_queue import SqlReportQueue
 from runway_streams.devstack.neo4j import EmbeddedNeo4j
 from runway_streams.errors import DependencyDown
 from runway_streams.ground_truth.model_settings_store import wall_clock

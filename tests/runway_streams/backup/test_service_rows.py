@@ -11,8 +11,8 @@ from runway_streams.database import Database
 from runway_streams.dependency.edge import Claim
 from runway_streams.dependency.node import Node
 from runway_streams.dependency.report import Report
-from runway_streams.dependency.sql_report_queue import SqlReportQueue
-from runway_streams.dependency.sql_store import SqlStore
+from runway_streams.dependency.stores.sql_report_queue import SqlReportQueue
+from runway_streams.dependency.stores.sql_store import SqlStore
 from runway_streams.errors import Refused
 from runway_streams.registry import catalog, keys, policy_store
 from runway_streams.registry.changes import Registry

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from runway_streams.dependency.metaflow_local import FolderDatastore, MetaflowFolder
-from runway_streams.dependency.metaflow_runs import MetaflowRuns
-from runway_streams.dependency.metaflow_service import MetaflowAccess, MetaflowService
+from runway_streams.dependency.metaflow.local import FolderDatastore, MetaflowFolder
+from runway_streams.dependency.metaflow.runs import MetaflowRuns
+from runway_streams.dependency.metaflow.service import MetaflowAccess, MetaflowService
 from tests.metaflow_flows import MetaflowHome
 
 

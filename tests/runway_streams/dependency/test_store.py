@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from neo4j import GraphDatabase
 
 from runway_streams.dependency.edge import Claim, Edge
-from runway_streams.dependency.neo4j_store import Neo4jStore
 from runway_streams.dependency.node import MAX_ID, Node, named
 from runway_streams.dependency.report import MAX_REPORTER, Report, check_report
-from runway_streams.dependency.sql_store import SqlStore
 from runway_streams.dependency.store import PAGE, LineageStore
+from runway_streams.dependency.stores.neo4j_store import Neo4jStore
+from runway_streams.dependency.stores.sql_store import SqlStore
 from runway_streams.dependency.walk import walk
 from runway_streams.neo4j_address import Neo4jAddress
 from tests.runway_streams.dependency.memory_store import MemoryStore

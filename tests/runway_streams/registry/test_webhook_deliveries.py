@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from runway_streams.registry.changes import Registry
-from runway_streams.registry.mlflow_webhook import Delivery
+from runway_streams.registry.mlflow.webhook import Delivery
 from runway_streams.registry.tables import webhook_deliveries
 from runway_streams.registry.webhook_deliveries import StoredDeliveries
 

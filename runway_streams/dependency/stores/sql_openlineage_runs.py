@@ -1,0 +1,69 @@
+"""SqlOpenLineageRuns: what runs told so far, in the service's own database."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from runway_streams.database import Database, insert_all_new
+from runway_streams.dependency.openlineage.run import RunTold
+from runway_streams.dependency.openlineage.runs import EXPIRY, MAX_RUN_BYTES, MAX_RUNS, decode, encode, merge_all
+from runway_streams.dependency.stores.tables import openlineage_runs as runs
+
+CHUNK = 500
+"""Runs of one statement."""
+FORGET_EVERY = 1_000
+"""New runs of one process after which those are forgotten that are too old or too many; so many more there may be."""
+_NOTHING = b""
+
+
+class SqlOpenLineageRuns:
+    """Implements the port OpenLineageRuns."""
+
+    def __init__(
+        self, database: Database, max_runs: int = MAX_RUNS, max_bytes: int = MAX_RUN_BYTES, every: int = FORGET_EVERY
+    ):
+        self._database, self._max_runs, self._max_bytes, self._every = database, max_runs, max_bytes, every
+        self._new = every  # a process that has just started does not know how many there are
+
+    async def merge(self, told: Sequence[RunTold], now: int) -> list[RunTold | None]:
+        if not told:
+            return []
+        # In one order in every process: two that wait for each other's rows would wait for ever.
+        ids = sorted({one.run for one in told})
+        async with self._database.write() as connection:
+            self._new += await self._claim(connection, ids, now)
+            known = await self._locked(connection, ids)
+            merged = merge_all(known, told, self._max_bytes)
+            await self._put(connection, known, ids, now)
+            if self._new >= self._every:
+                await self._forget(connection, now)
+                self._new = 0
+        return merged
+
+    async def _claim(self, connection: AsyncConnection, ids: list[str], now: int) -> int:
+        rows = [{"run": run, "told": _NOTHING, "heard_at": now} for run in ids]
+        chunks = [rows[begin : begin + CHUNK] for begin in range(0, len(rows), CHUNK)]
+        return sum([await insert_all_new(connection, runs, chunk) for chunk in chunks])
+
+    async def _locked(self, connection: AsyncConnection, ids: list[str]) -> dict[str, RunTold]:
+        found: dict[str, RunTold] = {}
+        for begin in range(0, len(ids), CHUNK):
+            query = sa.select(runs).where(runs.c.run.in_(ids[begin : begin + CHUNK])).order_by(runs.c.run)
+            rows = await connection.execute(query.with_for_update())
+            found |= {row.run: decode(row.told) for row in rows if row.told != _NOTHING}
+        return found
+
+    async def _put(self, connection: AsyncConnection, known: dict[str, RunTold], ids: list[str], now: int) -> None:
+        rows = [{"of": run, "now": encode(known[run]), "at": now} for run in ids if run in known]
+        if rows:
+            update = runs.update().where(runs.c.run == sa.bindparam("of"))
+            await connection.execute(update.values(told=sa.bindparam("now"), heard_at=sa.bindparam("at")), rows)
+
+    async def _forget(self, connection: AsyncConnection, now: int) -> None:
+        await connection.execute(runs.delete().where(runs.c.heard_at <= now - EXPIRY))
+        # Of several that were heard at the oldest time that is kept, all are.
+        oldest = sa.select(runs.c.heard_at).order_by(runs.c.heard_at.desc()).offset(self._max_runs - 1).limit(1)
+        kept_from = (await connection.execute(oldest)).scalar_one_or_none()
+        if kept_from is not None:
+            await connection.execute(runs.delete().where(runs.c.heard_at < kept_from))

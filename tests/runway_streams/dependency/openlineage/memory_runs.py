@@ -1,0 +1,23 @@
+"""RunsInMemory: an `OpenLineageRuns` in a few lines, to hold the other against and for tests that need no database."""
+
+from collections.abc import Sequence
+
+from runway_streams.dependency.openlineage.run import RunTold
+from runway_streams.dependency.openlineage.runs import EXPIRY, MAX_RUN_BYTES, MAX_RUNS, merge_all
+
+
+class RunsInMemory:
+    def __init__(self, max_runs: int = MAX_RUNS, max_bytes: int = MAX_RUN_BYTES):
+        self.runs: dict[str, RunTold] = {}
+        self.touched: dict[str, int] = {}
+        self._max_runs, self._max_bytes = max_runs, max_bytes
+
+    async def merge(self, told: Sequence[RunTold], now: int) -> list[RunTold | None]:
+        merged = merge_all(self.runs, told, self._max_bytes)
+        for one in merged:
+            if one:
+                self.touched[one.run] = now
+        kept = sorted((at, run) for run, at in self.touched.items() if at > now - EXPIRY)[-self._max_runs :]
+        self.touched = {run: at for at, run in kept}
+        self.runs = {run: self.runs[run] for run in self.touched}
+        return merged

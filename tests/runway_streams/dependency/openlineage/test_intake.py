@@ -1,0 +1,124 @@
+"""The intake: events in, edges in the graph; in any order, over a graph that is away, and bad ones among good ones."""
+
+import itertools
+import json
+
+import pytest
+
+from runway_streams.dependency.graph import LineageGraph
+from runway_streams.dependency.openlineage.event import split_batch
+from runway_streams.dependency.openlineage.intake import OpenLineageIntake
+from runway_streams.dependency.report import Report
+from runway_streams.errors import DependencyDown
+from tests.runway_streams.dependency.openlineage.memory_runs import RunsInMemory
+from tests.runway_streams.dependency.openlineage.test_reports import SAMPLES, event, told
+
+NOW = 1_772_500_000_000
+
+
+class Applied:
+    """A store that keeps reports as they come."""
+
+    def __init__(self):
+        self.reports: list[Report] = []
+        self.down = False
+
+    async def prepare(self):
+        pass
+
+    async def apply(self, reports):
+        if self.down:
+            raise DependencyDown("The graph is away.")
+        self.reports += reports
+
+    def seen(self) -> set:
+        return {(one.reporter, one.at, claim.upstream, claim.downstream) for one in self.reports for claim in one.claims}
+
+    def wholes(self) -> set:
+        return {(one.reporter, one.at) for one in self.reports if one.whole_inputs}
+
+
+class Kept:
+    """A queue that keeps what it gets."""
+
+    def __init__(self):
+        self.reports: list[Report] = []
+
+    async def add(self, reports, now, problem=""):
+        self.reports += reports
+
+    async def size(self):
+        return len(self.reports)
+
+
+def intake(store: Applied, queue: Kept | None = None, runs: RunsInMemory | None = None) -> OpenLineageIntake:
+    graph = LineageGraph(store, queue or Kept(), lambda: NOW)  # type: ignore[arg-type]
+    return OpenLineageIntake(graph, runs or RunsInMemory(), lambda: NOW)
+
+
+def as_bytes(*documents: dict) -> list[bytes]:
+    return [json.dumps(document).encode() for document in documents]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in SAMPLES.glob("*.json")))
+async def test_a_batch_and_one_at_a_time_in_any_order_are_the_same(name: str):
+    events = split_batch((SAMPLES / f"{name}.json").read_bytes())
+    batch = Applied()
+    assert (await intake(batch).take(events)).refused == []
+    for order in itertools.islice(itertools.permutations(events), 24):
+        single = Applied()
+        reader = intake(single)
+        for one in order:
+            await reader.take([one])
+        assert single.seen() >= batch.seen()
+        assert max(single.wholes(), default=None) == max(batch.wholes(), default=None)
+
+
+async def test_half_finished_runs_survive_a_restart():
+    store, runs = Applied(), RunsInMemory()
+    await intake(store, runs=runs).take(as_bytes(event("START", 0, inputs=["a"])))
+    await intake(store, runs=runs).take(as_bytes(event("COMPLETE", 9, outputs=["b"])))
+    last = store.reports[-1]
+    assert [(claim.upstream, claim.downstream) for claim in last.claims] == [
+        ("dataset:db/a", "flow:etl/daily"),
+        ("flow:etl/daily", "dataset:db/b"),
+    ]
+    assert last.whole_inputs == last.whole_outputs == ["flow:etl/daily"]
+
+
+async def test_a_bad_event_does_not_spoil_the_others():
+    store = Applied()
+    half = event()
+    del half["run"]
+    found = await intake(store).take(
+        [b"{", *as_bytes(event(inputs=["a"]), half, event() | {"job": {"namespace": "a", "name": "\t"}})]
+    )
+    assert [(one.index, one.reason.split(":")[0]) for one in found.refused] == [
+        (0, "This is no event of OpenLineage"),
+        (2, "This is no RunEvent of OpenLineage"),
+        (3, "The name '\\t' of a flow is empty, longer than 512 characters, or has control characters."),
+    ]
+    assert found.received == 4
+    assert len(store.reports) == 1
+
+
+async def test_nothing_to_take_tells_nothing():
+    store = Applied()
+    assert (await intake(store).take([])).in_graph
+    assert store.reports == []
+
+
+async def test_while_the_graph_is_away_reports_wait():
+    store, queue = Applied(), Kept()
+    store.down = True
+    assert not (await intake(store, queue).take(as_bytes(event(inputs=["a"])))).in_graph
+    assert [report.reporter for report in queue.reports] == ["openlineage:etl/daily"]
+
+
+async def test_a_run_that_tells_too_much_is_refused_and_what_it_told_before_is_kept():
+    store, runs = Applied(), RunsInMemory(max_bytes=2_000)
+    reader = intake(store, runs=runs)
+    await reader.take(as_bytes(event("START", 0, inputs=["a"])))
+    found = await reader.take(as_bytes(event("COMPLETE", 9, inputs=[f"table_{number}" for number in range(50)])))
+    assert "has told of more than" in found.refused[0].reason
+    assert list(runs.runs.values()) == [told(event("START", 0, inputs=["a"]))]

@@ -1,0 +1,106 @@
+"""What runs told so far, in memory and in either database: the same contract."""
+
+import asyncio
+
+import pytest
+import sqlalchemy as sa
+
+from runway_streams.database import Database
+from runway_streams.dependency.openlineage.run import merge
+from runway_streams.dependency.openlineage.runs import EXPIRY
+from runway_streams.dependency.stores.migrate import MIGRATIONS
+from runway_streams.dependency.stores.sql_openlineage_runs import SqlOpenLineageRuns
+from runway_streams.dependency.stores.tables import openlineage_runs
+from runway_streams.registry.migrate import MIGRATIONS as REGISTRY
+from tests.runway_streams.dependency.openlineage.memory_runs import RunsInMemory
+from tests.runway_streams.dependency.openlineage.test_reports import event, told
+
+NOW = 1_772_500_000_000
+
+
+def run(number: int, **more):
+    """What one event tells of a run."""
+    return told(event(**more) | {"run": {"runId": f"01995c1d-0001-7000-8000-{number:012x}"}})
+
+
+@pytest.fixture
+async def lineage(database_url, tmp_path):
+    opened = Database.open(database_url, tmp_path, MIGRATIONS)
+    await opened.prepare()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(params=["memory", "sql"])
+def make(request, lineage):
+    """Makes either adapter, that of SQL over either database."""
+    if request.param == "memory":
+        return RunsInMemory
+    return lambda **limits: SqlOpenLineageRuns(lineage, every=1, **limits)
+
+
+async def test_each_gets_all_that_is_told_of_its_run(make):
+    runs = make()
+    start, done, other = run(1, kind="START", inputs=["a"]), run(1, second=9, outputs=["b"]), run(2, inputs=["c"])
+    assert await runs.merge([], NOW) == []
+    assert await runs.merge([start], NOW) == [start]
+    assert await runs.merge([done, other, done], NOW) == [merge(start, done), other, merge(start, done)]
+    assert await runs.merge([start], NOW) == [merge(start, done)]
+
+
+async def test_a_run_that_tells_too_much_is_kept_as_it_was(make):
+    runs = make(max_bytes=1_000)
+    little, much = run(1, inputs=["a"]), run(1, second=1, inputs=[f"table_{number}" for number in range(50)])
+    assert await runs.merge([little, much], NOW) == [little, None]
+    assert await runs.merge([much], NOW) == [None]
+    assert await runs.merge([run(2, inputs=[f"table_{number}" for number in range(50)])], NOW) == [None]
+    assert await runs.merge([little], NOW) == [little]
+
+
+async def test_old_runs_are_forgotten(make):
+    runs = make()
+    start, done = run(1, kind="START", inputs=["a"]), run(1, second=9, outputs=["b"])
+    await runs.merge([start], NOW)
+    await runs.merge([run(2)], NOW + EXPIRY - 1)
+    assert await runs.merge([done], NOW + EXPIRY - 1) == [merge(start, done)]
+    await runs.merge([run(3)], NOW + 2 * EXPIRY)
+    assert await runs.merge([done], NOW + 2 * EXPIRY) == [done]
+
+
+async def test_of_too_many_those_are_forgotten_that_were_not_heard_of_for_longest(make):
+    runs = make(max_runs=2)
+    started = [run(number, kind="START", inputs=["a"]) for number in range(3)]
+    for number, one in enumerate(started):
+        await runs.merge([one], NOW + number)
+    done = [run(number, second=9, outputs=["b"]) for number in range(3)]
+    assert await runs.merge([done[2]], NOW + 3) == [merge(started[2], done[2])]
+    assert await runs.merge([done[0]], NOW + 4) == [done[0]]
+
+
+async def test_many_processes_at_a_time_lose_nothing(lineage):
+    every = [run(number % 3, second=number % 60, inputs=[f"t{number}"]) for number in range(30)]
+    await asyncio.gather(*(SqlOpenLineageRuns(lineage).merge([one, *every[:2]], NOW) for one in every))
+    merged = await SqlOpenLineageRuns(lineage).merge(every[:3], NOW)
+    assert [len(one.datasets) for one in merged if one] == [10, 10, 10]
+
+
+async def test_the_table_stays_small(lineage):
+    runs = SqlOpenLineageRuns(lineage, max_runs=5, every=4)
+    for number in range(40):
+        await runs.merge([run(number)], NOW + number)
+    async with lineage.read() as connection:
+        assert (await connection.execute(sa.select(sa.func.count()).select_from(openlineage_runs))).scalar_one() <= 9
+
+
+async def test_more_runs_than_one_statement_takes(lineage):
+    many = [run(number) for number in range(1_200)]
+    assert await SqlOpenLineageRuns(lineage).merge(many, NOW) == many
+
+
+async def test_two_services_that_begin_at_once_in_databases_of_their_own(tmp_path):
+    lineage = Database.open(f"sqlite:///{tmp_path}/lineage.db", tmp_path, MIGRATIONS)
+    registry = Database.open(f"sqlite:///{tmp_path}/registry.db", tmp_path, REGISTRY)
+    await asyncio.gather(lineage.prepare(), registry.prepare())
+    assert await SqlOpenLineageRuns(lineage).merge([run(1)], NOW) == [run(1)]
+    await lineage.close()
+    await registry.close()

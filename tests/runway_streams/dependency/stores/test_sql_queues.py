@@ -1,0 +1,112 @@
+"""What waits in the lineage service's database: reports for the graph, runs for Metaflow, and how far followers have come."""
+
+import pytest
+
+from runway_streams.database import Database
+from runway_streams.dependency.cursors import Cursors
+from runway_streams.dependency.edge import Claim
+from runway_streams.dependency.metaflow.discovery import GIVE_UP_MS, MAX_CHAIN, Discovery
+from runway_streams.dependency.metaflow.poll import Cursor
+from runway_streams.dependency.node import Node
+from runway_streams.dependency.refusals import QueueFull
+from runway_streams.dependency.report import Report
+from runway_streams.dependency.stores import sql_discoveries
+from runway_streams.dependency.stores.migrate import MIGRATIONS
+from runway_streams.dependency.stores.sql_discoveries import SqlDiscoveries
+from runway_streams.dependency.stores.sql_report_queue import SqlReportQueue
+
+NOW = 1_700_000_000_000
+REPORTS = [
+    Report(
+        "a", 1, [Claim("dataset:n/a", "model:m", "feeds", "declared", 0.5)], [Node("model:m", {"owner": "x"})], ["model:m"]
+    ),
+    Report("b", 2),
+    Report("c", 3),
+]
+
+
+@pytest.fixture
+async def lineage(database_url, tmp_path):
+    opened = Database.open(database_url, tmp_path, MIGRATIONS)
+    yield opened
+    await opened.close()
+
+
+async def test_reports_wait_in_order_over_a_restart_until_they_are_done(lineage, database_url, tmp_path):
+    queue = SqlReportQueue(lineage)
+    await queue.add(REPORTS[:2], NOW, "The graph is away\0.")
+    await queue.add(REPORTS[2:], NOW)
+    await queue.add([], NOW)
+    await lineage.close()
+    again = Database.open(database_url, tmp_path, MIGRATIONS)
+    queue = SqlReportQueue(again)
+    waiting = await queue.oldest()
+    assert [one.report for one in waiting] == REPORTS
+    await queue.failed([waiting[0].number], "still away")
+    await queue.done([waiting[1].number])
+    left = await queue.oldest(1)
+    assert [(one.report, one.attempts) for one in left] == [(REPORTS[0], 1)]
+    assert await queue.size() == 2
+    await again.close()
+
+
+async def test_a_number_that_was_given_is_never_given_again(lineage):
+    queue = SqlReportQueue(lineage)
+    await queue.add(REPORTS[:2], NOW)
+    numbers = [one.number for one in await queue.oldest()]
+    await queue.done(numbers)
+    await queue.add(REPORTS[2:], NOW)
+    await queue.done(numbers)  # by another process, which was slow to bring the same two
+    assert [one.report for one in await queue.oldest()] == REPORTS[2:]
+
+
+async def test_a_full_queue_takes_none_of_what_comes(lineage):
+    queue = SqlReportQueue(lineage, max_waiting=2)
+    await queue.add(REPORTS[:1], NOW)
+    with pytest.raises(QueueFull, match="1 reports wait for it already"):
+        await queue.add(REPORTS[1:], NOW)
+    assert await queue.size() == 1
+
+
+async def test_a_run_is_asked_for_once_and_then_later_and_later(lineage):
+    discoveries = SqlDiscoveries(lineage)
+    wanted = Discovery(pathspec="F/1", model_id="m", version="1")
+    assert [await discoveries.ask([wanted], NOW), await discoveries.ask([wanted], NOW + 5)] == [1, 0]
+    (one,) = await discoveries.due(NOW)
+    assert (one.pathspec, one.model_id, one.state, one.attempts) == ("F/1", "m", "pending", 0)
+    await discoveries.failed(one, "Metaflow is away.", NOW, 1.0)
+    assert await discoveries.due(NOW + 1_999) == []
+    (again,) = await discoveries.due(NOW + 2_000)
+    assert (again.attempts, again.problem) == (1, "Metaflow is away.")
+    await discoveries.done("F/1", NOW + 3_000)
+    assert await discoveries.due(NOW + GIVE_UP_MS) == []
+    assert (await discoveries.of_version("m", "1")).state == "done"
+    assert await discoveries.of_version("m", "2") is None
+    assert await discoveries.counts() == {"done": 1}
+
+
+async def test_a_run_that_nobody_knows_is_given_up_after_a_week_one_that_is_not_answered_never(lineage):
+    discoveries = SqlDiscoveries(lineage)
+    await discoveries.ask([Discovery(pathspec="F/1"), Discovery(pathspec="F/2")], NOW)
+    later = NOW + GIVE_UP_MS + 1
+    for one, is_unknown in zip(await discoveries.due(later), (True, False), strict=True):
+        await discoveries.failed(one, "no", later, 0.5, is_unknown=is_unknown)
+    assert await discoveries.counts() == {"unknown": 1, "pending": 1}
+
+
+async def test_chains_and_what_waits_have_an_end(lineage, monkeypatch):
+    discoveries = SqlDiscoveries(lineage)
+    assert await discoveries.ask([Discovery(pathspec="F/1", depth=MAX_CHAIN + 1)], NOW) == 0
+    monkeypatch.setattr(sql_discoveries, "MAX_PENDING", 1)
+    await discoveries.ask([Discovery(pathspec="F/1")], NOW)
+    with pytest.raises(QueueFull):
+        await discoveries.ask([Discovery(pathspec="F/2")], NOW)
+
+
+async def test_a_cursor_is_what_was_put_last(lineage):
+    cursors = Cursors(lineage)
+    assert await cursors.get("flow", Cursor()) == Cursor()
+    await cursors.put("flow", Cursor(7, ("a", "b"), (8, "c")))
+    await cursors.put("registry", 3)
+    await cursors.put("registry", 4)
+    assert (await cursors.get("flow", Cursor()), await cursors.get("registry", 0)) == (Cursor(7, ("a", "b"), (8, "c")), 4)
