@@ -1,6 +1,7 @@
 """What one API process does for lineage at a time: follow the registry, ask Metaflow, bring what waits to the graph."""
 
 import asyncio
+import logging
 import random
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -9,6 +10,7 @@ from api.discoverer import Discoverer
 from api.lineage_parts import Lineage
 from api.registry_lineage import flow_of, report_of_model, report_of_version
 from runway_streams.dependency.metaflow.discovery import Discovery
+from runway_streams.dependency.refusals import ReportsRefused
 from runway_streams.dependency.report import Report
 from runway_streams.duty import Duty
 from runway_streams.registry import audit_log, catalog, versions
@@ -21,6 +23,7 @@ SETTLED_MS = 60_000
 CHANGES = 500
 """Changes that are read at a time."""
 CURSOR = "registry"
+_log = logging.getLogger(__name__)
 
 
 class RegistryFollower(Duty):
@@ -49,8 +52,10 @@ class RegistryFollower(Duty):
             changes = await audit_log.after(connection, begin, CHANGES + len(self._told))
             new = [change for change in changes if change.seq not in self._told]
             reports, wanted = await self._reports(connection, sorted({one.model_id for one in new if one.model_id}))
-        if reports:
+        try:
             await self._lineage.graph.tell(reports)
+        except ReportsRefused as error:  # the others are told, and those that come next
+            _log.error("What the registry says is not told whole: %s", error)
         await self._lineage.discoveries.ask(wanted, self.registry.now())
         self._told |= {change.seq: change.at for change in new}
         settled = [change.seq for change in changes if change.at < self.registry.now() - SETTLED_MS]

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from runway_streams.dependency.refusals import BadNode, BadQuestion, BadReport, QueueFull, UnknownNode
+from runway_streams.dependency.refusals import BadNode, BadQuestion, BadReport, QueueFull, ReportsRefused, UnknownNode
 from runway_streams.errors import RunwayError
 from runway_streams.registry.refusals import Conflict, Invalid, Mismatch, Stale, Unknown
 
@@ -93,6 +93,7 @@ REFUSALS: dict[type[Exception], tuple[int, str]] = {
     BadNode: (400, "bad-node"),
     BadQuestion: (400, "bad-question"),
     BadReport: (400, "bad-report"),
+    ReportsRefused: (400, "bad-report"),
     UnknownNode: (404, "unknown-node"),
     QueueFull: (503, "queue-full"),
 }

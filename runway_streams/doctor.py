@@ -143,12 +143,12 @@ async def _lineage(config: Config) -> AsyncIterator[Check]:
         try:
             await lineage.graph.store.prepare()
             await lineage.graph.store.nodes(["model:doctor"])
-            waiting = await lineage.graph.queue.size()
+            waiting, aside = await lineage.graph.queue.size(), await lineage.graph.queue.aside()
             runs = (await lineage.discoveries.counts()).get("pending", 0)
         except RunwayError as error:
             yield Check("fail", "lineage", error.sentence, error.remedy)
             return
-        yield judge_lineage(waiting, runs, follows_metaflow=lineage.metaflow is not None)
+        yield judge_lineage(waiting, aside, runs, follows_metaflow=lineage.metaflow is not None)
         if lineage.metaflow is None:
             return
         try:
@@ -159,15 +159,22 @@ async def _lineage(config: Config) -> AsyncIterator[Check]:
             yield Check("ok", "metaflow", "Metaflow answers.")
 
 
-def judge_lineage(waiting: int, runs: int, *, follows_metaflow: bool) -> Check:
+def judge_lineage(waiting: int, aside: int, runs: int, *, follows_metaflow: bool) -> Check:
     """Whether what was told of lineage is in the graph.
 
-    >>> judge_lineage(0, 0, follows_metaflow=False).level, judge_lineage(3, 0, follows_metaflow=True).level
+    >>> judge_lineage(0, 0, 0, follows_metaflow=False).level, judge_lineage(3, 0, 0, follows_metaflow=True).level
     ('ok', 'warn')
     """
     if waiting:
         return Check(
             "warn", "lineage", f"{waiting} reports wait for the lineage graph.", "Run `runway api`: it brings them."
+        )
+    if aside:
+        return Check(
+            "warn",
+            "lineage",
+            f"{aside} reports were set aside: the lineage graph did not take them.",
+            "The log of `runway api` and the table lineage_reports say why; delete their rows there.",
         )
     if runs and not follows_metaflow:
         return Check("warn", "lineage", f"{runs} runs wait to be asked for.", "Set RUNWAY_METAFLOW for `runway api`.")

@@ -21,7 +21,8 @@ Stopped = Annotated[
     Literal["", "nodes", "edges", "time"], Meta(description="The limit that ended the search early; empty where none did.")
 ]
 LineageDegraded = Annotated[
-    list[Literal["lineage"]], Meta(description="lineage: the graph does not answer; this is an older answer, or none.")
+    list[Literal["lineage"]],
+    Meta(description="lineage: the graph does not answer, or not in time; this is an older answer, or none."),
 ]
 Facts = Annotated[dict[Annotated[str, Meta(max_length=64)], Any], Meta(max_length=32)]
 
@@ -142,7 +143,8 @@ class NodePage(Struct, kw_only=True):
 
 
 class CycleItem(Struct, kw_only=True):
-    """Nodes that all reach each other, with one shortest loop; `feedback` where a model is among them."""
+    """Nodes that all reach each other, at most 200 of the `size` that there are, with one shortest loop, of a longer one its first
+    200 nodes; `feedback` where a model is among them."""
 
     path: list[str]
     nodes: list[str]
@@ -152,7 +154,7 @@ class CycleItem(Struct, kw_only=True):
 
 
 class CyclePage(Struct, kw_only=True):
-    """The loops of the graph; `whole` is false where it has too many edges to look at all."""
+    """The loops of the graph; `whole` is false where they, or its edges, are too many to look at all, or took too long."""
 
     items: list[CycleItem]
     next_cursor: Cursor

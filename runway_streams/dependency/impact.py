@@ -12,6 +12,10 @@ from runway_streams.dependency.walk import Step, Stopped, Walk
 CRITICALITY: dict[str, int] = {"critical": 0, "high": 1, "medium": 2, "low": 3}
 UNRANKED = 2
 """What is not told counts as medium."""
+FACTS = ("criticality", "owner", "title")
+"""What ranking needs of a node's facts, and what an answer shows of them."""
+MAX_FACT = 512
+"""Characters of each that are kept."""
 
 
 class Affected(Struct, frozen=True):
@@ -72,6 +76,15 @@ def facts_wanted(walk: Walk) -> set[str]:
     """The nodes whose facts ranking needs: those reached, and the models of versions among them."""
     reached = {walk.start, *walk.steps}
     return reached | {_model_of(node_id) for node_id in reached}
+
+
+def ranking_facts(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Of all that is known of a node, what is used here.
+
+    >>> ranking_facts({"owner": "risk", "title": "", "columns": ["a", "b"]})
+    {'owner': 'risk'}
+    """
+    return {name: str(facts[name])[:MAX_FACT] for name in FACTS if facts.get(name)}
 
 
 def rank(one: Affected) -> int:

@@ -5,15 +5,16 @@ and flows. Something *ails* if it is AT_RISK, drifting or failed. An ailing node
 unless all ways between lead through nodes that are known to be healthy: what is healthy passes nothing on.
 """
 
+import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal
 
 from msgspec import Struct
 
 from runway_streams.dependency.node import node_type
 from runway_streams.dependency.store import LineageStore
-from runway_streams.dependency.walk import FRONTIER, LIMIT_S, MAX_DEPTH, MAX_EDGES, check_depth
+from runway_streams.dependency.walk import FRONTIER, LIMIT_S, MAX_DEPTH, MAX_EDGES, check_depth, edges_within
 
 State = Literal["HEALTHY", "AT_RISK", "DRIFTING", "FAILED", "RETRAINING", "UNKNOWN"]
 AILING: frozenset[State] = frozenset({"AT_RISK", "DRIFTING", "FAILED"})
@@ -53,6 +54,7 @@ async def find_incidents(
     depth: int = 10,
     as_of: int | None = None,
     clock: Callable[[], float] = time.monotonic,
+    limit_s: float = LIMIT_S,
 ) -> tuple[list[Incident], bool]:
     """Folds what ails into incidents, and says whether all of it was looked at, which the walk's limits may forbid. Each
     ailing node is in one incident: that of the root which explains most, then of the one that ails worst, then longest.
@@ -60,16 +62,13 @@ async def find_incidents(
     Raises BadQuestion for a depth that is not answered, DependencyDown where the graph does not answer.
     """
     check_depth(depth)
-    deadline = clock() + LIMIT_S
+    deadline = clock() + limit_s
     ailing = sorted(node for node, condition in conditions.items() if condition.state in AILING)[:MAX_AILING]
     healthy = {node for node, condition in conditions.items() if condition.state == "HEALTHY"}
-    inputs, whole = await _upstream(store, ailing, healthy, depth, as_of)
-    reach: dict[str, dict[str, list[str]]] = {}
-    for node in ailing:
-        late = clock() > deadline
-        reach[node] = {} if late else _ancestors(node, inputs, frozenset(ailing), depth)
-        whole &= not late
-    return fold(conditions, reach), whole and len(ailing) < MAX_AILING
+    inputs, read = await _upstream(store, ailing, healthy, depth, as_of, lambda: deadline - clock())
+    # Seconds for a large graph, in which everybody else is answered.
+    incidents, looked = await asyncio.to_thread(_explain, conditions, ailing, inputs, depth, lambda: clock() > deadline)
+    return incidents, read and looked and len(ailing) < MAX_AILING
 
 
 def fold(conditions: Mapping[str, Condition], reach: Mapping[str, Mapping[str, list[str]]]) -> list[Incident]:
@@ -123,16 +122,41 @@ def _gravity(condition: Condition) -> tuple[int, float, int]:
     return WORST_FIRST.index(condition.state), -condition.severity, condition.since
 
 
+def _explain(
+    conditions: Mapping[str, Condition],
+    ailing: Sequence[str],
+    inputs: Mapping[str, list[str]],
+    depth: int,
+    late: Callable[[], bool],
+) -> tuple[list[Incident], bool]:
+    """The incidents, and whether there was time to look above each that ails."""
+    reach: dict[str, dict[str, list[str]]] = {}
+    whole, every = True, frozenset(ailing)
+    for node in ailing:
+        whole = whole and not late()
+        reach[node] = _ancestors(node, inputs, every, depth) if whole else {}
+    return fold(conditions, reach), whole
+
+
 async def _upstream(
-    store: LineageStore, ailing: Collection[str], healthy: set[str], depth: int, as_of: int | None
+    store: LineageStore,
+    ailing: Collection[str],
+    healthy: set[str],
+    depth: int,
+    as_of: int | None,
+    seconds_left: Callable[[], float],
 ) -> tuple[dict[str, list[str]], bool]:
-    """The inputs of everything upstream of what ails, without what is healthy."""
+    """The inputs of everything upstream of what ails, without what is healthy; and whether those are all."""
     inputs: dict[str, list[str]] = {}
     frontier, seen, left = list(ailing), set(ailing), MAX_EDGES
     for _ in range(min(depth, MAX_DEPTH)):
         new: list[str] = []
         for begin in range(0, len(frontier), FRONTIER):
-            edges = await store.edges(frontier[begin : begin + FRONTIER], "upstream", as_of, left + 1)
+            some = frontier[begin : begin + FRONTIER]
+            try:
+                edges = await edges_within(seconds_left(), store, some, "upstream", as_of, left + 1)
+            except TimeoutError:
+                return inputs, False
             if len(edges) > left:
                 return inputs, False
             left -= len(edges)

@@ -4,6 +4,8 @@ Nodes that can all reach each other make one strongly connected component (Tarja
 component is told with one shortest loop through it, through a model where there is one.
 """
 
+import asyncio
+import heapq
 from collections import deque
 from collections.abc import Iterable
 
@@ -18,13 +20,18 @@ from runway_streams.dependency.store import LineageStore
 
 MAX_EDGES = 2_000_000
 """Edges of a graph that is searched for loops; beyond, the answer says that it is not whole."""
+MAX_LOOPS = 10_000
+"""Loops that are told: those with feedback first, then the larger ones."""
+LIMIT_S = 45.0
+"""Seconds after which the edges that were read so far are searched."""
 MAX_SHOWN = 200
-"""Nodes of one component that are listed, and nodes of the longest loop that is shown."""
+"""Nodes of one component that are listed, and nodes of a longer loop that are shown."""
 
 
 class Loop(Struct, frozen=True):
-    """A component and a shortest loop in it: `path` begins and ends with the same node. It is `feedback` where a model is
-    in it. `nodes` are at most MAX_SHOWN of the `size` that the component has."""
+    """A component and a shortest loop in it: `path` begins and ends with the same node; of a longer loop it is the
+    first MAX_SHOWN nodes. It is `feedback` where a model is in it. `nodes` are at most MAX_SHOWN of the `size` that the
+    component has."""
 
     path: list[str]
     nodes: list[str]
@@ -34,30 +41,39 @@ class Loop(Struct, frozen=True):
 
 
 class Loops(Struct, frozen=True):
-    """All loops: those with feedback first, then the larger ones. `whole` is False where the graph has too many edges."""
+    """All loops: those with feedback first, then the larger ones. `whole` is False where there are more than MAX_LOOPS,
+    where the graph has too many edges, or where they took too long to read."""
 
     items: list[Loop]
     edges: int
     whole: bool
 
 
-async def find_loops(store: LineageStore, as_of: int | None = None, max_edges: int = MAX_EDGES) -> Loops:
+async def find_loops(
+    store: LineageStore, as_of: int | None = None, max_edges: int = MAX_EDGES, limit_s: float = LIMIT_S
+) -> Loops:
     """Searches the whole graph as of a time. Raises DependencyDown."""
     names: dict[str, int] = {}
     ends: list[np.ndarray] = []
     count, whole = 0, True
-    async for page in store.scan(as_of):
-        count += len(page)
-        if count > max_edges:
-            whole = False
-            break
-        ends.append(np.array([_numbers(edge, names) for edge in page], dtype=np.int64).reshape(-1, 2))
+    try:
+        async with asyncio.timeout(limit_s):
+            async for page in store.scan(as_of):
+                count += len(page)
+                if count > max_edges:
+                    whole = False
+                    break
+                ends.append(np.array([_numbers(edge, names) for edge in page], dtype=np.int64).reshape(-1, 2))
+    except TimeoutError:
+        whole = False
     pairs = np.concatenate(ends) if ends else np.empty((0, 2), dtype=np.int64)
-    return Loops(loops_of(list(names), pairs), len(pairs), whole)
+    # Seconds for a large graph, in which everybody else is answered.
+    loops = await asyncio.to_thread(loops_of, list(names), pairs)
+    return Loops(loops[:MAX_LOOPS], len(pairs), whole and len(loops) <= MAX_LOOPS)
 
 
 def loops_of(names: list[str], pairs: np.ndarray) -> list[Loop]:
-    """The loops of a graph: `pairs` (edges x 2) are numbers of nodes, upstream and downstream.
+    """The loops of a graph, one more than MAX_LOOPS at most: `pairs` (edges x 2) are numbers of nodes, upstream and downstream.
 
     >>> names = ["model:m", "dataset:a/log", "feature:f/x"]
     >>> [loop.path for loop in loops_of(names, np.array([[0, 1], [1, 0], [1, 2]]))]
@@ -72,16 +88,26 @@ def loops_of(names: list[str], pairs: np.ndarray) -> list[Loop]:
     members: dict[int, dict[int, set[int]]] = {}
     for upstream, downstream in inside.tolist():
         members.setdefault(int(labels[upstream]), {}).setdefault(upstream, set()).add(downstream)
-    found = [_loop(names, following) for following in members.values()]
-    return sorted(found, key=lambda loop: (not loop.feedback, -loop.size, loop.path))
+    chosen = heapq.nsmallest(MAX_LOOPS + 1, members.values(), key=lambda following: _place(names, following))
+    return [_loop(names, following) for following in chosen]
+
+
+def _place(names: list[str], following: dict[int, set[int]]) -> tuple[bool, int, str]:
+    models = [names[node] for node in following if _is_model(names[node])]
+    return not models, -len(following), min(models or map(names.__getitem__, following))
+
+
+def _is_model(name: str) -> bool:
+    return node_type(name) in ("model", "version")
 
 
 def _loop(names: list[str], following: dict[int, set[int]]) -> Loop:
     nodes = sorted(following, key=names.__getitem__)
-    models = [node for node in nodes if node_type(names[node]) in ("model", "version")]
+    models = [node for node in nodes if _is_model(names[node])]
     path = _shortest_loop(models[0] if models else nodes[0], following, names)
+    shown = path if len(path) <= MAX_SHOWN + 1 else path[:MAX_SHOWN]
     return Loop(
-        path=[names[node] for node in path],
+        path=[names[node] for node in shown],
         nodes=[names[node] for node in nodes[:MAX_SHOWN]],
         size=len(nodes),
         models=[names[node] for node in models[:MAX_SHOWN]],

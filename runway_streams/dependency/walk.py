@@ -4,6 +4,7 @@ A breadth-first search over any store: one question a level with the whole front
 So cycles cost nothing, and no path is walked twice, however many there are.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Collection
 from typing import Literal
@@ -97,7 +98,7 @@ async def walk(
     found, deadline = Walk(start, direction), clock() + limits.seconds
     frontier = [start]
     for distance in range(1, depth + 1):
-        frontier = await _level(store, found, frontier, distance, as_of, limits, lambda: clock() > deadline)
+        frontier = await _level(store, found, frontier, distance, as_of, limits, lambda: deadline - clock())
         if not frontier or found.stopped:
             break
     return found
@@ -107,6 +108,16 @@ def check_depth(depth: int) -> None:
     """Raises BadQuestion where a depth is not from 1 to MAX_DEPTH."""
     if not 1 <= depth <= MAX_DEPTH:
         raise BadQuestion(f"A depth of {depth} is not answered.", f"Give one from 1 to {MAX_DEPTH}.")
+
+
+async def edges_within(
+    seconds: float, store: LineageStore, nodes: list[str], direction: Direction, as_of: int | None, limit: int
+) -> list[Edge]:
+    """What a store answers in the time that is left. Raises TimeoutError."""
+    if seconds <= 0:
+        raise TimeoutError
+    async with asyncio.timeout(seconds):
+        return await store.edges(nodes, direction, as_of, limit)
 
 
 def check_types(types: Collection[str]) -> None:
@@ -123,15 +134,17 @@ async def _level(
     distance: int,
     as_of: int | None,
     limits: Limits,
-    late: Callable[[], bool],
+    seconds_left: Callable[[], float],
 ) -> list[str]:
     new: dict[str, Step] = {}
     for begin in range(0, len(frontier), FRONTIER):
-        if late():
+        left = limits.edges - found.edges_seen
+        some = frontier[begin : begin + FRONTIER]
+        try:
+            edges = await edges_within(seconds_left(), store, some, found.direction, as_of, left + 1)
+        except TimeoutError:
             found.stopped = "time"
             break
-        left = limits.edges - found.edges_seen
-        edges = await store.edges(frontier[begin : begin + FRONTIER], found.direction, as_of, left + 1)
         if len(edges) > left:
             edges, found.stopped = edges[:left], "edges"
         found.edges_seen += len(edges)

@@ -118,6 +118,24 @@ async def test_a_run_whose_name_no_node_can_have_is_left_out_and_holds_up_nothin
     assert ("model:m@0", "version_of", "model:m") in await edges(api, "model:m")
 
 
+async def test_what_the_graph_refuses_of_the_registry_holds_up_nothing(api, follower, monkeypatch, caplog):
+    await registered(api, Model("fraud", flow="FraudFlow"), Model("churn", flow="ChurnFlow"))
+    apply = api.lineage.graph.store.apply
+
+    async def refusing(reports):
+        if any(claim.downstream == "model:churn" for report in reports for claim in report.claims):
+            raise BadReport("It touches too much.")
+        await apply(reports)
+
+    monkeypatch.setattr(api.lineage.graph.store, "apply", refusing)
+    await follower.follow()
+    await follower.follow()
+    assert await edges(api, "model:fraud") == {("flow:metaflow/FraudFlow", "produces", "model:fraud")}
+    assert [one for one in caplog.messages if "It touches" in one] == [
+        "What the registry says is not told whole: It touches too much."
+    ]
+
+
 async def test_a_report_from_the_future_is_refused(api):
     with pytest.raises(BadReport, match="lies in the future"):
         await api.lineage.graph.tell([Report("clock", api.clock + 2 * HOUR)])

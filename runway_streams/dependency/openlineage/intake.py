@@ -9,7 +9,7 @@ from runway_streams.dependency.openlineage.event import read_event
 from runway_streams.dependency.openlineage.reports import run_report, run_reports, static_report
 from runway_streams.dependency.openlineage.run import RunTold, told_by
 from runway_streams.dependency.openlineage.runs import MAX_RUN_BYTES, OpenLineageRuns
-from runway_streams.dependency.refusals import BadNode, BadReport
+from runway_streams.dependency.refusals import BadNode, BadReport, ReportsRefused
 from runway_streams.dependency.report import Report, check_report
 from schemas.openlineage import RunEvent
 
@@ -43,18 +43,23 @@ class OpenLineageIntake:
         read, refused = _read(events, self._now() + AHEAD_MS)
         merged = await self._runs.merge([told for _, told in read if isinstance(told, RunTold)], self._now())
         found = iter(merged)
-        whole: dict[str, RunTold] = {}
-        reports: list[Report] = []
+        whole: dict[str, tuple[int, RunTold]] = {}
+        reports: list[tuple[int, Report]] = []
         for index, told in read:
             if isinstance(told, Report):
-                reports.append(told)
+                reports.append((index, told))
             elif (run := next(found)) is None:
                 refused.append(Refusal(index, f"The run {told.run} has told of more than {MAX_RUN_BYTES} bytes of lineage."))
             else:
-                whole[run.run] = run
-                reports += run_reports(told, run)[1:]
-        reports += [run_report(run) for run in whole.values()]
-        in_graph = await self._graph.tell(reports) if reports else True
+                whole[run.run] = index, run
+                reports += [(index, report) for report in run_reports(told, run)[1:]]
+        reports += [(index, run_report(run)) for index, run in whole.values()]
+        try:
+            in_graph = await self._graph.tell([report for _, report in reports]) if reports else True
+        except ReportsRefused as error:
+            reasons = {reports[place][0]: str(why) for place, why in error.errors.items()}
+            refused += [Refusal(index, reason) for index, reason in reasons.items()]
+            in_graph = error.in_graph
         return Taken(len(events), sorted(refused, key=lambda one: one.index), in_graph)
 
 

@@ -55,7 +55,7 @@ class Limits(Struct, frozen=True):
     by itself then. How many spans the reports of one call may touch."""
 
     read_s: float = 10.0
-    write_s: float = 30.0
+    write_s: float = 60.0
     spans: int = 200_000
 
 

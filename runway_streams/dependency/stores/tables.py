@@ -5,7 +5,7 @@
 | lineage_nodes | a node: its name, its facts, when its inputs and outputs were all told, what it is found by | none is deleted |
 | lineage_edges | an edge over one span of time | none is deleted |
 | lineage_openlineage_runs | what the events of a run told so far | 100,000 runs of 4 MiB, 7 days after the last event |
-| lineage_reports | a report that waits for a graph which does not answer | 100,000 |
+| lineage_reports | a report that waits for a graph which does not answer, or that it did not take | 100,000 and 1 GiB; 100 |
 | lineage_discoveries | a run of Metaflow whose lineage was asked for, and how that has gone | 100,000 pending |
 | lineage_cursors | how far a follower has come | one a follower |
 
@@ -13,7 +13,7 @@ Names may be longer than what PostgreSQL takes into an index: rows are keyed by 
 are sorted by the first 256 characters of their names before the names themselves.
 """
 
-from sqlalchemy import BigInteger, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
 from runway_streams.dependency.digests import SORTED_BY
 
@@ -74,6 +74,9 @@ waiting_reports = Table(
     # SQLite numbers rows by itself in columns of the type INTEGER alone; and a number that was given is never given again only
     # where it is told so: who takes out what it has brought must not take out what came since.
     Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    # Before what is long: SQLite reads a row from its begin, and all are counted.
+    Column("bytes", BigInteger, nullable=False),
+    Column("set_aside", Boolean, nullable=False),
     Column("report", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("problem", Text, nullable=False),

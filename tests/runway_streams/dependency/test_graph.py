@@ -1,16 +1,22 @@
 """The graph while its store is away: remembered answers that tell their age, reports that wait, and no waiting for time-outs."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 import pytest
 
+from runway_streams.database import Database
 from runway_streams.dependency import graph as graphs
 from runway_streams.dependency.edge import Claim
 from runway_streams.dependency.graph import LineageGraph
+from runway_streams.dependency.impact import MAX_FACT
 from runway_streams.dependency.incident import Condition
-from runway_streams.dependency.refusals import BadNode, BadQuestion, UnknownNode
+from runway_streams.dependency.refusals import BadQuestion, BadReport, ReportsRefused, TooSlow, UnknownNode
 from runway_streams.dependency.report import Report
-from runway_streams.dependency.report_queue import Waiting
+from runway_streams.dependency.report_queue import MAX_ATTEMPTS
+from runway_streams.dependency.stores.migrate import MIGRATIONS
+from runway_streams.dependency.stores.sql_report_queue import SqlReportQueue
 from runway_streams.errors import DependencyDown
 from tests.runway_streams.dependency.graphs import FixedGraph, edges
 
@@ -23,7 +29,10 @@ class Failing(FixedGraph):
     def __init__(self):
         super().__init__(edges("a>B B>c c>B"))
         self.down = self.slow = False
-        self.asks = 0
+        self.asks, self.most = 0, 100
+        self.refused: list[Report] = []
+        self.slow_for: Report | None = None
+        self.scans: asyncio.Event | None = None
         self.applied: list[Report] = []
 
     async def prepare(self):
@@ -43,34 +52,18 @@ class Failing(FixedGraph):
 
     async def scan(self, as_of=None):
         await self.prepare()
+        if self.scans:
+            await self.scans.wait()
         async for page in super().scan(as_of):
             yield page
 
     async def apply(self, reports):
         await self.prepare()
+        if any(one in self.refused for one in reports):
+            raise BadReport("Too much.", "Send less.")
+        if len(reports) > self.most or self.slow_for in reports:
+            await asyncio.Event().wait()
         self.applied += reports
-
-
-class ListQueue:
-    """A queue in memory."""
-
-    def __init__(self):
-        self.waiting: list[Waiting] = []
-
-    async def add(self, reports, now, problem=""):
-        self.waiting += [Waiting(len(self.waiting) + 1, report, 0) for report in reports]
-
-    async def oldest(self, limit=200):
-        return self.waiting[:limit]
-
-    async def done(self, numbers):
-        self.waiting = [one for one in self.waiting if one.number not in numbers]
-
-    async def failed(self, numbers, problem):
-        self.waiting = [Waiting(one.number, one.report, one.attempts + 1) for one in self.waiting]
-
-    async def size(self):
-        return len(self.waiting)
 
 
 class Times:
@@ -88,8 +81,14 @@ def times() -> Times:
 
 
 @pytest.fixture
-def graph(store: Failing, times: Times) -> LineageGraph:
-    return LineageGraph(store, ListQueue(), lambda: times.now_ms, lambda: times.seconds)
+async def queue(tmp_path) -> AsyncIterator[SqlReportQueue]:
+    async with aclosing(Database.open(None, tmp_path, MIGRATIONS)) as database:
+        yield SqlReportQueue(database)
+
+
+@pytest.fixture
+def graph(store: Failing, queue: SqlReportQueue, times: Times) -> LineageGraph:
+    return LineageGraph(store, queue, lambda: times.now_ms, lambda: times.seconds)
 
 
 async def test_while_the_store_is_away_the_last_answer_is_given_with_its_time(graph, store, times):
@@ -100,6 +99,12 @@ async def test_while_the_store_is_away_the_last_answer_is_given_with_its_time(gr
     assert second.problem == "The graph is away."
     other = await graph.walk("dataset:n/a", "upstream", 5)
     assert (other.found, other.degraded) == (None, True)
+
+
+async def test_of_all_facts_those_are_kept_by_which_is_ranked(graph, store):
+    store.facts["model:B"] = {"owner": "o" * 1_000, "criticality": "high", "columns": ["x"] * 1_000}
+    found = (await graph.walk("dataset:n/a", "downstream", 5)).found
+    assert found.facts["model:B"] == {"criticality": "high", "owner": "o" * MAX_FACT}
 
 
 async def test_a_store_that_failed_is_left_alone_for_a_while_and_then_found_again(graph, store, times):
@@ -143,11 +148,72 @@ async def test_what_is_told_later_does_not_overtake_what_waits(graph, store, tim
     assert await graph.tell([later])
 
 
-async def test_a_bad_report_is_refused_whole_and_never_waits(graph, store):
+@pytest.mark.parametrize("down", [False, True])
+async def test_a_bad_report_is_refused_and_the_others_are_taken(graph, store, down):
+    store.down = down
+    with pytest.raises(ReportsRefused, match="'nothing' has no type") as raised:
+        await graph.tell([Report("test", 1, [Claim("dataset:n/a", "nothing")]), REPORT])
+    assert (list(raised.value.errors), raised.value.in_graph) == ([0], not down)
+    assert (await graph.queue.size(), store.applied) == ((1, []) if down else (0, [REPORT]))
+
+
+async def test_what_the_store_refuses_holds_up_neither_the_others_nor_the_queue(graph, store, times, caplog):
+    reports = [Report("test", number) for number in range(5)]
+    store.refused = [reports[1], reports[4]]
+    with pytest.raises(ReportsRefused) as raised:
+        await graph.tell(reports)
+    good = [one for one in reports if one not in store.refused]
+    assert (list(raised.value.errors), store.applied) == ([1, 4], good)
     store.down = True
-    with pytest.raises(BadNode):
-        await graph.tell([REPORT, Report("test", 1, [Claim("dataset:n/a", "nothing")])])
-    assert await graph.queue.size() == 0
+    assert not await graph.tell(reports)
+    store.down, times.seconds, store.applied = False, graphs.REST_S, []
+    assert [await graph.drain(), await graph.drain()] == [5, 0]
+    assert (store.applied, await graph.queue.size(), await graph.queue.aside()) == (good, 0, 2)
+    assert caplog.messages == ["A report of test with 0 edges is set aside: Too much. Send less."] * 2
+
+
+async def test_a_batch_for_which_the_store_is_too_slow_is_brought_in_parts(graph, store, times, monkeypatch):
+    reports = [Report("test", number) for number in range(7)]
+    store.down = True
+    await graph.tell(reports)
+    store.down, times.seconds, store.most = False, graphs.REST_S, 2
+    monkeypatch.setattr(graphs, "WRITE_S", 0.01)
+    for _ in range(2):
+        with pytest.raises(TooSlow):
+            await graph.drain()
+    assert [await graph.drain() for _ in range(2)] == [1, 2]
+    assert not (await graph.walk("dataset:n/a", "downstream", 5)).degraded, "down for all, though it answers"
+    with pytest.raises(TooSlow):
+        await graph.drain()
+    store.most = 100
+    assert [await graph.drain() for _ in range(3)] == [2, 2, 0]
+    assert store.applied == reports
+
+
+async def test_a_report_for_which_the_store_is_always_too_slow_is_set_aside_in_the_end(graph, store, times, monkeypatch):
+    slow, other = Report("test", 1, whole_inputs=["model:B"]), Report("test", 2)
+    store.down = True
+    await graph.tell([slow, other])
+    store.down, times.seconds, store.slow_for = False, graphs.REST_S, slow
+    monkeypatch.setattr(graphs, "WRITE_S", 0.001)
+    for _ in range(MAX_ATTEMPTS - 1):
+        with pytest.raises(TooSlow):
+            await graph.drain()
+    assert (await graph.queue.size(), await graph.queue.aside()) == (2, 0)
+    assert [await graph.drain() for _ in range(3)] == [1, 1, 0]
+    assert (store.applied, await graph.queue.aside()) == ([other], 1)
+
+
+async def test_a_slow_question_is_no_outage(graph, store, monkeypatch):
+    first = await graph.loops()
+    store.scans = asyncio.Event()
+    monkeypatch.setattr(graphs, "LOOPS_S", 0.01)
+    slow = await graph.loops()
+    assert (slow.found, slow.degraded) == (first.found, True)
+    assert slow.problem == "The lineage graph answers, but was too slow for this. Ask again, or for less."
+    assert not (await graph.walk("dataset:n/a", "downstream", 5)).degraded
+    store.scans.set()
+    assert not (await graph.loops()).degraded
 
 
 async def test_questions_that_are_not_answered_are_refused_also_while_the_store_is_away(graph, store):

@@ -7,7 +7,7 @@ import pytest
 from runway_streams.dependency import incident
 from runway_streams.dependency.incident import Condition, find_incidents
 from runway_streams.dependency.refusals import BadQuestion
-from tests.runway_streams.dependency.graphs import FixedGraph, edges, letter
+from tests.runway_streams.dependency.graphs import Beside, FixedGraph, edges, letter
 
 
 def sick(names: str, state="AT_RISK", since=1) -> dict[str, Condition]:
@@ -80,3 +80,16 @@ async def test_limits_are_said(monkeypatch):
     clock = itertools.count(0, 10).__next__
     found, whole = await find_incidents(FixedGraph(edges("A>B")), sick("A B"), clock=clock)
     assert (len(found), whole) == (2, False)
+
+
+async def test_a_store_that_stands_still_is_said():
+    graph = FixedGraph(edges("a>A b>a"))
+    graph.answers = 1
+    found, whole = await find_incidents(graph, sick("A b"), limit_s=0.05)
+    assert ([one.root for one in found], whole) == ([letter("b"), letter("A")], False)
+
+
+async def test_others_are_answered_while_a_large_graph_is_folded(monkeypatch):
+    monkeypatch.setattr(incident, "_ancestors", Beside(incident._ancestors))
+    monkeypatch.setattr(incident, "fold", Beside(incident.fold))
+    assert await folded("A>B", sick("A B")) == {"model:A": ["model:B"]}

@@ -6,8 +6,9 @@ import networkx
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runway_streams.dependency import loops
 from runway_streams.dependency.loops import MAX_SHOWN, feedback_of, find_loops
-from tests.runway_streams.dependency.graphs import TIME, FixedGraph, edge, edges, letter
+from tests.runway_streams.dependency.graphs import TIME, Beside, FixedGraph, edge, edges, letter
 
 
 async def test_predictions_that_come_back_as_training_data_are_feedback_with_the_loop_as_evidence():
@@ -41,6 +42,28 @@ async def test_a_loop_of_ten_thousand_is_found_and_shown_in_part():
     ring = [edge(letter(f"n{number:05}"), letter(f"n{(number + 1) % 10_000:05}")) for number in range(10_000)]
     (loop,) = (await find_loops(FixedGraph(ring))).items
     assert (loop.size, len(loop.nodes)) == (10_000, MAX_SHOWN)
+    assert (loop.path, len(loop.path)) == (loop.nodes, MAX_SHOWN)
+
+
+async def test_more_loops_than_are_told_are_said_and_the_largest_come_first(monkeypatch):
+    monkeypatch.setattr(loops, "MAX_LOOPS", 2)
+    graph = "x>x a>b b>a M>M y>y"
+    found = await find_loops(FixedGraph(edges(graph)))
+    assert ([loop.size for loop in found.items], found.whole) == ([1, 2], False)
+    found = await find_loops(FixedGraph(edges(graph[:-8])))
+    assert (len(found.items), found.whole) == (2, True)
+
+
+async def test_a_graph_that_takes_too_long_to_read_is_searched_as_far_as_it_was_read():
+    graph = FixedGraph(edges("a>b b>a c>d d>c"))
+    graph.answers = 1
+    found = await find_loops(graph, limit_s=0.05)
+    assert ([loop.path for loop in found.items], found.edges, found.whole) == ([[*map(letter, "aba")]], 3, False)
+
+
+async def test_others_are_answered_while_a_large_graph_is_searched(monkeypatch):
+    monkeypatch.setattr(loops, "loops_of", Beside(loops.loops_of))
+    assert len((await find_loops(FixedGraph(edges("a>b b>a")))).items) == 1
 
 
 @given(st.sets(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=40))
@@ -48,8 +71,8 @@ async def test_components_are_those_of_networkx(pairs: set):
     graph = [edge(letter(f"n{one}"), letter(f"n{other}")) for one, other in pairs]
     peer = networkx.DiGraph([(one.upstream, one.downstream) for one in graph])
     found = await find_loops(FixedGraph(graph))
-    loops = [part for part in networkx.strongly_connected_components(peer) if len(part) > 1 or peer.has_edge(*[*part] * 2)]
-    assert sorted(sorted(loop.nodes) for loop in found.items) == sorted(sorted(part) for part in loops)
+    parts = [part for part in networkx.strongly_connected_components(peer) if len(part) > 1 or peer.has_edge(*[*part] * 2)]
+    assert sorted(sorted(loop.nodes) for loop in found.items) == sorted(sorted(part) for part in parts)
     for loop in found.items:
         assert loop.path[0] == loop.path[-1]
         assert all(peer.has_edge(*pair) for pair in itertools.pairwise(loop.path))

@@ -69,6 +69,13 @@ async def test_a_walk_that_takes_too_long_answers_with_what_it_has():
     assert (set(found.steps), found.stopped) == ({"dataset:n/b"}, "time")
 
 
+async def test_a_store_that_stands_still_in_a_walk_ends_it_with_what_it_has():
+    graph = FixedGraph(edges("a>b b>c c>d"))
+    graph.answers = 1
+    found = await walk(graph, "dataset:n/a", "downstream", limits=Limits(seconds=0.05))
+    assert (set(found.steps), found.stopped) == ({"dataset:n/b"}, "time")
+
+
 async def test_a_store_is_asked_for_a_thousand_nodes_at_a_time():
     wide = [edge("dataset:n/a", f"dataset:m/{number:05}") for number in range(2_500)]
     graph = FixedGraph(wide)

@@ -8,6 +8,7 @@ import pytest
 from runway_streams.dependency.graph import LineageGraph
 from runway_streams.dependency.openlineage.event import split_batch
 from runway_streams.dependency.openlineage.intake import OpenLineageIntake
+from runway_streams.dependency.refusals import BadReport
 from runway_streams.dependency.report import Report
 from runway_streams.errors import DependencyDown
 from tests.runway_streams.dependency.openlineage.memory_runs import RunsInMemory
@@ -22,6 +23,7 @@ class Applied:
     def __init__(self):
         self.reports: list[Report] = []
         self.down = False
+        self.refused: list[str] = []
 
     async def prepare(self):
         pass
@@ -29,6 +31,8 @@ class Applied:
     async def apply(self, reports):
         if self.down:
             raise DependencyDown("The graph is away.")
+        if any(claim.upstream in self.refused for report in reports for claim in report.claims):
+            raise BadReport("It touches too much.")
         self.reports += reports
 
     def seen(self) -> set:
@@ -100,6 +104,19 @@ async def test_a_bad_event_does_not_spoil_the_others():
     ]
     assert found.received == 4
     assert len(store.reports) == 1
+
+
+async def test_an_event_that_the_graph_refuses_does_not_spoil_the_others():
+    store = Applied()
+    store.refused = ["dataset:db/a"]
+    two, one, late = event("COMPLETE", 5, inputs=["b"]), event(inputs=["a"]), event(inputs=["a"])
+    for other, run in ((one, "1"), (late, "2")):
+        other["run"] = {"runId": f"00000000-0000-0000-0000-00000000000{run}"}
+    found = await intake(store).take(as_bytes(one, two, late))
+    assert [(refused.index, refused.reason) for refused in found.refused] == [
+        (0, "It touches too much."), (2, "It touches too much."),
+    ]  # fmt: skip
+    assert [claim.upstream for report in store.reports for claim in report.claims] == ["dataset:db/b"]
 
 
 async def test_nothing_to_take_tells_nothing():

@@ -1,19 +1,27 @@
 """What waits in the lineage service's database: reports for the graph, runs for Metaflow, and how far followers have come."""
 
+import asyncio
+from contextlib import aclosing
+
+import msgspec
 import pytest
+import sqlalchemy as sa
 
 from runway_streams.database import Database
 from runway_streams.dependency.cursors import Cursors
 from runway_streams.dependency.edge import Claim
+from runway_streams.dependency.graph import LineageGraph
 from runway_streams.dependency.metaflow.discovery import GIVE_UP_MS, MAX_CHAIN, Discovery
 from runway_streams.dependency.metaflow.poll import Cursor
 from runway_streams.dependency.node import Node
 from runway_streams.dependency.refusals import QueueFull
 from runway_streams.dependency.report import Report
-from runway_streams.dependency.stores import sql_discoveries
+from runway_streams.dependency.stores import sql_discoveries, sql_report_queue, tables
 from runway_streams.dependency.stores.migrate import MIGRATIONS
 from runway_streams.dependency.stores.sql_discoveries import SqlDiscoveries
 from runway_streams.dependency.stores.sql_report_queue import SqlReportQueue
+from runway_streams.dependency.stores.sql_store import SqlStore
+from tests.runway_streams.dependency.memory_store import MemoryStore
 
 NOW = 1_700_000_000_000
 REPORTS = [
@@ -58,6 +66,82 @@ async def test_a_number_that_was_given_is_never_given_again(lineage):
     await queue.add(REPORTS[2:], NOW)
     await queue.done(numbers)  # by another process, which was slow to bring the same two
     assert [one.report for one in await queue.oldest()] == REPORTS[2:]
+
+
+class Held(SqlStore):
+    """A store that keeps reports waiting, as a process that is slow does."""
+
+    def __init__(self, database):
+        super().__init__(database)
+        self.began, self.may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def apply(self, reports):
+        self.began.set()
+        await self.may_go_on.wait()
+        await super().apply(reports)
+
+
+async def test_two_that_bring_the_same_reports_lose_none_and_come_to_what_one_does(lineage, database_url, tmp_path):
+    def told(at: int, pairs: str, *whole: str) -> Report:
+        ends = [pair.split(">") for pair in pairs.split()]
+        return Report("one", at, [Claim(f"dataset:n/{up}", f"dataset:n/{down}") for up, down in ends], [], list(whole))
+
+    b = "dataset:n/b"
+    waiting = [told(10, "a>b c>b"), told(20, "a>b", b), told(30, "c>b"), told(40, "", b)]
+    newer, last = told(50, "a>b"), told(60, "d>b", b)
+    async with aclosing(Database.open(database_url, tmp_path, MIGRATIONS)) as other:
+        held, store, queue = Held(lineage), SqlStore(other), SqlReportQueue(other)
+        slow = LineageGraph(held, SqlReportQueue(lineage), lambda: NOW)
+        quick = LineageGraph(store, queue, lambda: NOW)
+        await queue.add(waiting, NOW)
+        bringing = asyncio.create_task(slow.drain())
+        await held.began.wait()
+        assert [await quick.drain(), await quick.drain()] == [4, 0]
+        assert await quick.tell([newer])
+        await queue.add([last], NOW)
+        held.may_go_on.set()
+        assert await bringing == 4
+        assert [one.report for one in await queue.oldest()] == [last]
+        assert await quick.drain() == 1
+        reference = MemoryStore()
+        await reference.apply([*waiting, newer, last])
+        for at in (*range(0, 70, 5), None):
+            key = [edge.key for edge in await store.edges([b], "upstream", at)]
+            assert key == [edge.key for edge in await reference.edges([b], "upstream", at)], at
+
+
+async def test_few_large_reports_are_brought_at_a_time(lineage, monkeypatch):
+    queue = SqlReportQueue(lineage)
+    size = len(msgspec.json.encode(REPORTS[1]))
+    await queue.add([*REPORTS[1:], *REPORTS], NOW)
+    monkeypatch.setattr(sql_report_queue, "BATCH_BYTES", 2 * size)
+    first = await queue.oldest()
+    assert [one.report for one in first] == REPORTS[1:]
+    await queue.done([one.number for one in first])
+    assert [one.report for one in await queue.oldest()] == REPORTS[:1], "one that is larger than all may be, alone"
+
+
+async def test_what_is_set_aside_waits_no_more_and_the_last_are_kept(lineage, monkeypatch):
+    monkeypatch.setattr(sql_report_queue, "MAX_ASIDE", 1)
+    queue = SqlReportQueue(lineage)
+    await queue.add(REPORTS, NOW)
+    numbers = [one.number for one in await queue.oldest()]
+    await queue.set_aside({numbers[0]: "Too much.\0", numbers[1]: "Too much."})
+    assert ([one.number for one in await queue.oldest()], await queue.size(), await queue.aside()) == (numbers[2:], 1, 1)
+    async with lineage.read() as connection:
+        kept = sa.select(tables.waiting_reports).where(tables.waiting_reports.c.set_aside)
+        (row,) = await connection.execute(kept)
+    assert (row.number, row.problem) == (numbers[1], "Too much.")
+
+
+async def test_reports_of_too_many_bytes_do_not_wait(lineage):
+    size = len(msgspec.json.encode(REPORTS[1]))
+    queue = SqlReportQueue(lineage, max_bytes=2 * size)
+    await queue.add(REPORTS[1:2], NOW)
+    with pytest.raises(QueueFull):
+        await queue.add(REPORTS[:1], NOW)
+    await queue.add(REPORTS[2:], NOW)
+    assert await queue.size() == 2
 
 
 async def test_a_full_queue_takes_none_of_what_comes(lineage):

@@ -51,6 +51,8 @@ def upgrade() -> None:
     op.create_table(
         "lineage_reports",
         sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("bytes", sa.BigInteger(), nullable=False),
+        sa.Column("set_aside", sa.Boolean(), nullable=False),
         sa.Column("report", sa.Text(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("problem", sa.Text(), nullable=False),
