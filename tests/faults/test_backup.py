@@ -69,12 +69,20 @@ async def answers(config: Config, key: str, models: Iterable[str], hour: int, wa
                 again = _answers(http, models, hour)
                 if again != found:
                     found, since = again, time.monotonic()
-                assert time.monotonic() < deadline, "the answers never settle"
+                assert time.monotonic() < deadline, f"the answers never settle: {_differences(found, wanted)}"
             return found
     finally:
         process.terminate()
         process.wait(20)
         log.close()
+
+
+def _differences(found: dict, wanted: dict | None) -> dict:
+    return {
+        key: {name: (told.get(name), one.get(name)) for name in told.keys() | one.keys() if told.get(name) != one.get(name)}
+        for key, told in found.items()
+        if (one := (wanted or {}).get(key, {})) != told
+    }
 
 
 def _answers(http: httpx.Client, models: Iterable[str], hour: int) -> dict:
