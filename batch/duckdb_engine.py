@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 
 from batch.engine import Engine, Written
 from batch.lake import Lake
+from batch.memory import memory_bytes
 from batch.statements import Dialect
 
 ROW_GROUP = 65_536
@@ -22,6 +24,9 @@ WRITERS = 2
 """Queries whose rows are sorted and written at the same time: one file's rows go through one thread."""
 IDS_AT_ONCE = 32_000_000
 """Ids whose hashes are held in memory at a time (8 bytes each); more of them take more passes."""
+BYTES_A_JOINED_ROW = 160
+"""Memory that a join takes for each row of either side. What does not fit is read again, a share of the ids at a time: to
+read everything nine times is cheaper than to spill it once."""
 SORTED = "lz4_raw"
 """A sixth larger than by zstd, which keeps the one thread of a sorted file busy a quarter longer."""
 
@@ -45,6 +50,7 @@ class DuckDBEngine(Engine):
     def __init__(self, lake: Lake, folder: Path, memory_limit: str, threads: int | None = None) -> None:
         self.db = connect(memory_limit, folder, threads)
         self._lake, self._folder = lake, folder
+        self._joined_at_once = memory_bytes(duckdb_share(memory_limit)) / BYTES_A_JOINED_ROW
         self._local = folder / "lake"
         self.db.execute("CREATE TYPE pair_status AS ENUM ('unmatched', 'early', 'joined', 'late')")
 
@@ -94,11 +100,13 @@ class DuckDBEngine(Engine):
         ids = f"(SELECT id FROM new_{topic} UNION ALL SELECT id FROM earlier_{topic})"
         # Whole files are counted by their footers; some of these ids are left out, so this is a bound.
         files = " + ".join(f"(SELECT count(*) FROM {view}_{topic})" for view in ("new", "recent", "carried"))
-        passes = self.number(f"SELECT {files}") // IDS_AT_ONCE + 1
-        where = [f"WHERE hash(id) % {passes} = {i}" for i in range(passes)] if passes > 1 else [""]
-        found = np.concatenate([self._repeated_hashes(f"SELECT hash(id) AS h FROM {ids} {one}") for one in where])
+        shares = _shares_of_ids(self.number(f"SELECT {files}") // IDS_AT_ONCE + 1)
+        found = np.concatenate([self._repeated_hashes(f"SELECT hash(id) AS h FROM {ids} WHERE {one}") for one in shares])
         self.load("repeated_hash", pa.table({"hash": found}))
         return len(found) > 0
+
+    def shares_of_ids(self, *views: str) -> Sequence[str]:
+        return _shares_of_ids(ceil(sum(map(self.count, views)) / self._joined_at_once))
 
     def enumerate_names(self, table: str, columns: Sequence[str]) -> None:
         """By enums: a sort moves their numbers instead of texts, and a Parquet file takes them as its dictionary without
@@ -165,6 +173,10 @@ def copy(db: duckdb.DuckDBPyConnection, query: str, target: Path, compression: s
     target.parent.mkdir(parents=True, exist_ok=True)
     options = f"FORMAT parquet, COMPRESSION {compression}, ROW_GROUP_SIZE {ROW_GROUP}"
     return db.execute(f"COPY ({query}) TO '{_quoted(target)}' ({options})").fetchone()[0]  # type: ignore[index]
+
+
+def _shares_of_ids(n: int) -> list[str]:
+    return [f"hash(id) % {n} = {i}" for i in range(n)] if n > 1 else ["true"]
 
 
 def _quoted(path: Path) -> str:

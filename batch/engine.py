@@ -88,6 +88,11 @@ class Engine(Protocol):
         may be true of others too, rarely. False where no id does."""
         ...
 
+    def shares_of_ids(self, *views: str) -> Sequence[str]:
+        """Conditions on `id`, of which each id fulfils one. The rows of these views whose ids fulfil the same one can be
+        joined in memory, where the engine needs that to be quick."""
+        ...
+
     def enumerate_names(self, table: str, columns: Sequence[str]) -> None:
         """Says that all values of these columns, in any table to come, are among those of this small table, which holds
         them. An engine may hold them as numbers from here on."""

@@ -3,7 +3,8 @@
 The rule is the stream's (`runway_streams.ground_truth.join`), with the whole log in sight: duplicates are dropped, heads
 are matched in log order, and an outcome up to 7 days away is `late` once nothing can join it on time any more, which is
 LIFE after the later of the two (at once in a final snapshot). Nearly all ids have one prediction and at most one outcome and are
-joined in one statement; the others are found by their hash and paired one id at a time.
+joined in one statement, or in one for each share of the ids where memory is short; the others are found by their hash and
+paired one id at a time.
 """
 # ruff: noqa: S608 - statements are made of our own names and numbers.
 
@@ -87,7 +88,12 @@ def join(db: Engine, final_before: int, stem: str) -> list[Written]:
     Pairs beyond LIFE are final if both lie more than LIFE before `final_before` (log time in ms)."""
     db.table("series", db.text("series"))
     db.enumerate_names("series", ("model", "version"))
-    found = _write(db, "joined_by_id", final_before, stem)
+    shares = db.shares_of_ids(*(f"{part}_{topic}" for topic in TOPICS for part in ("new", "open")))
+    found = [
+        one
+        for i, share in enumerate(shares)
+        for one in _write(db, "joined_by_id", final_before, f"{stem}-share-{i}" if i else stem, share)
+    ]
     if db.count("id_of_several"):
         _pair_several(db, final_before)
         found += _write(db, "joined_of_several", final_before, f"{stem}-several")
@@ -95,8 +101,8 @@ def join(db: Engine, final_before: int, stem: str) -> list[Written]:
     return found
 
 
-def _write(db: Engine, joined: str, final_before: int, stem: str) -> list[Written]:
-    query = db.text("ground_truth", joined=statement(joined).template, final_before=final_before)
+def _write(db: Engine, joined: str, final_before: int, stem: str, share: str = "true") -> list[Written]:
+    query = db.text("ground_truth", joined=statement(joined).template, final_before=final_before, share=share)
     if not db.number("SELECT count(*) FROM (SELECT 1 FROM live_predictions WHERE scores IS NOT NULL LIMIT 1) AS one"):
         # A column of maps costs a tenth of the join, even if all of them are null.
         query = db.text("without_scores", query=query)

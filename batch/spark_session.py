@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from batch.memory import memory_bytes
 from runway_streams.errors import ConfigError, DependencyDown
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ LISTED_HERE = 100_000
 LISTING_TASKS = 64
 LOCAL_SHUFFLES = 64
 """Parts of a shuffle on one machine; small ones are put together again when their sizes are known."""
-_UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
 
 @contextmanager
@@ -89,18 +89,6 @@ def settings(master: str, memory_limit: str, folder: Path, archive_url: str, env
         told["spark.hadoop.fs.s3a.path.style.access"] = "true"
         told["spark.hadoop.fs.s3a.connection.ssl.enabled"] = str(endpoint.startswith("https:")).lower()
     return told
-
-
-def memory_bytes(limit: str) -> float:
-    """A limit such as DuckDB takes it, in bytes.
-
-    >>> memory_bytes("4GiB") == 2**32, memory_bytes("500 MB")
-    (True, 500000000.0)
-    """
-    found = re.fullmatch(r"([\d.]+)\s*([a-zA-Z]+)", limit.strip())
-    if found is None or found[2].upper() not in _UNITS:
-        raise ConfigError(f"{limit!r} is no amount of memory.", "Give one such as 4GiB.")
-    return float(found[1]) * _UNITS[found[2].upper()]
 
 
 def spark_url(archive_url: str) -> str:

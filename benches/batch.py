@@ -30,9 +30,9 @@ from batch.duckdb_engine import open_duckdb
 from batch.engine import OpenEngine
 from batch.join import OUTCOME_COLUMNS, PREDICTION_COLUMNS
 from batch.lake import FolderLake
+from batch.memory import memory_bytes
 from batch.nightly import make_snapshot
 from batch.segments import SCHEMAS, segments_after
-from batch.spark_session import memory_bytes
 from benches.support.archive import FIRST_HOUR, WEEK, generate
 from benches.support.process_tree import ProcessTree
 from runway_streams.ground_truth.slim import CLIP

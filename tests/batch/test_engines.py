@@ -30,9 +30,17 @@ NIGHTS = (0, 20, 35, 60, 130)
 """Before the first record; amid the log; later, the last one after two days with nothing but outcomes."""
 
 
-@pytest.fixture(params=["duckdb", "spark"])
-def engine(request):
-    return ONE_THREAD if request.param == "duckdb" else request.getfixturevalue("on_spark")
+@pytest.fixture(params=["duckdb", "duckdb short of memory", "spark"])
+def engine(request, monkeypatch):
+    if request.param == "spark":
+        return request.getfixturevalue("on_spark")
+    if request.param != "duckdb":
+        join_few_at_once(monkeypatch)
+    return ONE_THREAD
+
+
+def join_few_at_once(monkeypatch):
+    monkeypatch.setattr("batch.duckdb_engine.BYTES_A_JOINED_ROW", 2**22)
 
 
 def everything(seed):
@@ -80,6 +88,19 @@ def test_every_night_is_the_same_on_either_engine(tmp_path, on_spark, monkeypatc
     manifest = read_current(lakes[1])
     assert {file.table for file in manifest.files if "-merged-" in file.path} == set(SCHEMAS), "Spark merged none"
     assert load_view(lakes[1], tmp_path / "cache").segments("many")[0] == ("region", "eu")
+
+
+def test_a_join_that_does_not_fit_into_memory_is_made_in_shares(tmp_path, monkeypatch):
+    records = everything(seed=12)
+    lakes = [FolderLake(tmp_path / name) for name in ("at once", "in shares")]
+    for lake in lakes:
+        archive(lake, *records, until=H0 + 140)
+    wanted = [content(lakes[0], snapshot(lakes[0], tmp_path, H0 + night), tmp_path) for night in NIGHTS]
+    join_few_at_once(monkeypatch)
+    for night, one in zip(NIGHTS, wanted, strict=True):
+        assert_same(content(lakes[1], snapshot(lakes[1], tmp_path, H0 + night), tmp_path), one)
+    at_once, shares = (sum("-share-" in path for path in lake.paths("ground_truth")) for lake in lakes)
+    assert (at_once, shares > len(NIGHTS)) == (0, True)
 
 
 @pytest.mark.parametrize("seed", [1])
