@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runway_streams.certificates import reason_of, trusted
 from runway_streams.errors import ConfigError
 from runway_streams.urls import is_safe_url
 
@@ -117,7 +118,7 @@ class KafkaSecurity:
         except (OSError, ValueError) as error:
             where = f"RUNWAY_SSL_CERTFILE is {self.certfile!r}, RUNWAY_SSL_KEYFILE is {self.keyfile or self.certfile!r}"
             raise ConfigError(
-                f"{where}, and they cannot be used: {_reason(error)}.",
+                f"{where}, and they cannot be used: {reason_of(error)}.",
                 "Give the certificate and its private key as PEM files, and RUNWAY_SSL_KEY_PASSWORD_FILE where the key has one.",
             ) from error
 
@@ -125,29 +126,10 @@ class KafkaSecurity:
         return {"sasl_plain_username": self.username, "sasl_plain_password": self.password}
 
     def _token_options(self) -> dict[str, Any]:
-        from runway_streams.kafka_tokens import provider_of
+        from runway_streams.kafka_tokens import TokenClient, provider_of
 
-        return {"sasl_oauth_token_provider": provider_of(self)}
-
-
-def trusted(cafile: str, variable: str) -> ssl.SSLContext:
-    """A context that trusts the authorities in a file, or the system's. Raises ConfigError where it cannot be read."""
-    try:
-        return ssl.create_default_context(cafile=cafile or None)
-    except OSError as error:
-        raise ConfigError(
-            f"{variable} is {cafile!r}, which cannot be read: {_reason(error)}.", "Give a file of PEM certificates."
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    """What OpenSSL says, for people.
-
-    >>> _reason(FileNotFoundError(2, "No such file or directory")), _reason(ssl.SSLError(116, "[X509] PEM lib (_ssl.c:1)"))
-    ('No such file or directory', 'PEM lib')
-    """
-    text = getattr(error, "strerror", None) or str(error)
-    return text.split("] ")[-1].split(" (_ssl")[0]
+        client = TokenClient(self.token_url, self.username, self.password, self.token_scope, self.token_cafile)
+        return {"sasl_oauth_token_provider": provider_of(client)}
 
 
 def _secret(environ: Mapping[str, str], variable: str, file_variable: str) -> str:
@@ -161,7 +143,7 @@ def _secret(environ: Mapping[str, str], variable: str, file_variable: str) -> st
             raw = file.read(MAX_SECRET_BYTES + 1)
         text = raw.decode().removesuffix("\n").removesuffix("\r")
     except (OSError, UnicodeDecodeError) as error:
-        why = _reason(error) if isinstance(error, OSError) else "it is not UTF-8"
+        why = reason_of(error) if isinstance(error, OSError) else "it is not UTF-8"
         raise ConfigError(
             f"{file_variable} is {path!r}, which cannot be read: {why}.", "Give a file that holds it."
         ) from None

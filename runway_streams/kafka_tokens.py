@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import httpx
@@ -13,7 +14,7 @@ import msgspec
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaError
 
-from runway_streams.kafka_security import KafkaSecurity, trusted
+from runway_streams.certificates import trusted
 
 CONNECT_LIMIT_S = 5.0
 ANSWER_LIMIT_S = 10.0
@@ -32,6 +33,17 @@ class TokenUnavailable(KafkaError):
     """The issuer gave no token; aiokafka tries again as after any error of a connection. Never holds what the issuer answered."""
 
 
+@dataclass(frozen=True, slots=True)
+class TokenClient:
+    """Who asks which token endpoint for what. The secret is not in `repr`."""
+
+    url: str
+    id: str
+    secret: str = field(repr=False)
+    scope: str = ""
+    cafile: str = ""
+
+
 class Answer(msgspec.Struct):
     """What a token endpoint answers (RFC 6749, 5.1); without `expires_in` the token is taken to live for 5 minutes."""
 
@@ -42,13 +54,13 @@ class Answer(msgspec.Struct):
 class TokenProvider(AbstractTokenProvider):
     """One token for all connections of a process, whatever loop or thread they are in. `clock` gives seconds."""
 
-    def __init__(self, security: KafkaSecurity, clock: Callable[[], float] = time.monotonic):
-        self._security, self._clock = security, clock
+    def __init__(self, client: TokenClient, clock: Callable[[], float] = time.monotonic):
+        self._client, self._clock = client, clock
         self._lock = threading.Lock()
         self._token, self._renew_at, self._ends_at = "", 0.0, 0.0
 
     def __repr__(self) -> str:
-        return f"<TokenProvider of {self._security.username} at {self._security.token_url}>"
+        return f"<TokenProvider of {self._client.id} at {self._client.url}>"
 
     async def token(self) -> str:
         """A token that is good now. Raises TokenUnavailable."""
@@ -60,7 +72,7 @@ class TokenProvider(AbstractTokenProvider):
             if now < self._renew_at:
                 return self._token
             try:
-                answer = _fetch(self._security)
+                answer = _fetch(self._client)
             except TokenUnavailable as error:
                 if now >= self._ends_at:
                     raise
@@ -72,9 +84,9 @@ class TokenProvider(AbstractTokenProvider):
 
 
 @lru_cache(maxsize=8)
-def provider_of(security: KafkaSecurity) -> TokenProvider:
-    """The provider that all clients with these settings share."""
-    return TokenProvider(security)
+def provider_of(client: TokenClient) -> TokenProvider:
+    """The provider that all clients with these credentials share."""
+    return TokenProvider(client)
 
 
 def hide_passwords() -> None:
@@ -89,28 +101,28 @@ def _says_no_password(record: logging.LogRecord) -> bool:
     return not any(type(argument).__name__.startswith("SaslAuthenticate") for argument in args)
 
 
-def _fetch(security: KafkaSecurity) -> Answer:
+def _fetch(client: TokenClient) -> Answer:
     body = {"grant_type": "client_credentials"}
-    if security.token_scope:
-        body["scope"] = security.token_scope
-    context = trusted(security.token_cafile, "RUNWAY_SASL_TOKEN_CAFILE")
+    if client.scope:
+        body["scope"] = client.scope
+    context = trusted(client.cafile, "RUNWAY_SASL_TOKEN_CAFILE")
     limits = httpx.Timeout(CONNECT_LIMIT_S)
-    auth = httpx.BasicAuth(security.username, security.password)
+    auth = httpx.BasicAuth(client.id, client.secret)
     try:
         # Never redirected: the secret goes to the address that was given, and nowhere else.
         with (
-            httpx.Client(verify=context, timeout=limits, follow_redirects=False, auth=auth) as client,
-            client.stream("POST", security.token_url, data=body, headers=HEADERS) as response,
+            httpx.Client(verify=context, timeout=limits, follow_redirects=False, auth=auth) as http,
+            http.stream("POST", client.url, data=body, headers=HEADERS) as response,
         ):
             if response.status_code != 200:
-                raise TokenUnavailable(f"The token endpoint {security.token_url} answered {_meaning(response.status_code)}")
-            answer = msgspec.json.decode(_read(response, security.token_url), type=Answer)
+                raise TokenUnavailable(f"The token endpoint {client.url} answered {_meaning(response.status_code)}")
+            answer = msgspec.json.decode(_read(response, client.url), type=Answer)
     except (httpx.HTTPError, OSError) as error:
-        raise TokenUnavailable(f"The token endpoint {security.token_url} cannot be reached: {error!r}") from None
+        raise TokenUnavailable(f"The token endpoint {client.url} cannot be reached: {error!r}") from None
     except msgspec.MsgspecError:
-        raise TokenUnavailable(f"The token endpoint {security.token_url} answered with no token") from None
+        raise TokenUnavailable(f"The token endpoint {client.url} answered with no token") from None
     if not _TOKEN.fullmatch(answer.access_token):
-        raise TokenUnavailable(f"The token endpoint {security.token_url} answered with what is no bearer token")
+        raise TokenUnavailable(f"The token endpoint {client.url} answered with what is no bearer token")
     return answer
 
 

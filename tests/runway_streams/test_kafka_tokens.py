@@ -7,17 +7,15 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from runway_streams.kafka_security import KafkaSecurity
-from runway_streams.kafka_tokens import MAX_ANSWER_BYTES, TokenProvider, TokenUnavailable
+from runway_streams.kafka_tokens import MAX_ANSWER_BYTES, TokenClient, TokenProvider, TokenUnavailable
 from tests.little_http import Asked, LittleServer
 from tests.security.certificates import Authority
 
 
 def provider(url: str, now: list[float] | None = None, **changed: str) -> TokenProvider:
-    given = {"username": "runway", "password": "s3cret", "token_url": f"{url}/token", "token_scope": "kafka"} | changed
-    security = KafkaSecurity("SASL_SSL", mechanism="OAUTHBEARER", **given)
+    client = TokenClient(**{"url": f"{url}/token", "id": "runway", "secret": "s3cret", "scope": "kafka"} | changed)
     moments = now if now is not None else [0.0]
-    return TokenProvider(security, lambda: moments[0])
+    return TokenProvider(client, lambda: moments[0])
 
 
 def tokens(asked: Asked) -> tuple[int, dict[str, str], bytes]:
@@ -84,6 +82,6 @@ async def test_https_is_checked_against_the_authority_that_was_given(tmp_path: P
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(*authority.issue("login", ("127.0.0.1",)))
     with LittleServer(tokens, tls=context) as issuer:
-        assert await provider(issuer.url, token_cafile=str(authority.cafile)).token() == "t1"
+        assert await provider(issuer.url, cafile=str(authority.cafile)).token() == "t1"
         with pytest.raises(TokenUnavailable, match="cannot be reached"):
             await provider(issuer.url).token()

@@ -15,7 +15,7 @@ from batch.lake import FolderLake
 from runway_streams.config import Config
 from runway_streams.errors import ConfigError
 from runway_streams.kafka_security import KafkaSecurity
-from runway_streams.kafka_tokens import TokenProvider
+from runway_streams.kafka_tokens import TokenClient, TokenProvider
 from runway_streams.mlflow_settings import MlflowSettings
 from tables.checkpoints import _FILE_NAME
 
@@ -201,12 +201,12 @@ def test_no_secret_is_shown():
         "RUNWAY_MLFLOW_TOKEN": SECRET,
         "RUNWAY_MLFLOW_WEBHOOK_SECRETS": SECRET,
     }
-    config = Config.from_env(environ)
-    for shown in (config, config.security, config.mlflow, TokenProvider(config.security)):
+    config, client = Config.from_env(environ), TokenClient("https://login.example.com/token", "runway", SECRET)
+    for shown in (config, config.security, config.mlflow, TokenProvider(client), client):
         assert SECRET not in f"{shown!r} {shown}"
 
 
-@pytest.mark.parametrize("kind", [Config, KafkaSecurity, MlflowSettings])
+@pytest.mark.parametrize("kind", [Config, KafkaSecurity, MlflowSettings, TokenClient])
 def test_every_setting_that_sounds_like_a_secret_is_out_of_repr(kind: type):
     secret = re.compile(r"password|secret|^token$|api_key|database|neo4j")
     shown = [field.name for field in dataclasses.fields(kind) if secret.search(field.name) and field.repr]
