@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from runway_streams.errors import ConfigError, DependencyDown
+from runway_streams.errors import ConfigError, DependencyDown, TooSlow
 from runway_streams.migrations import Migrations
 
 POOL = 8
@@ -152,8 +152,10 @@ class Database:
         except DBAPIError as error:
             if not _is_outage(error, self.engine):
                 raise
-            raise self._down(error.orig or error) from error
-        except (OSError, TimeoutError, sa.exc.TimeoutError) as error:
+            raise self._down(error.orig or error, TooSlow if _is_late(error) else DependencyDown) from error
+        except (TimeoutError, sa.exc.TimeoutError) as error:
+            raise self._down(error, TooSlow) from error
+        except OSError as error:
             raise self._down(error) from error
         except Exception as error:
             # The driver's own errors while it connects are not wrapped.
@@ -161,11 +163,11 @@ class Database:
                 raise
             raise self._down(error) from error
 
-    def _down(self, error: BaseException) -> DependencyDown:
+    def _down(self, error: BaseException, kind: type[DependencyDown] = DependencyDown) -> DependencyDown:
         place = self.engine.url.render_as_string(hide_password=True)
         why = next(iter(str(error).splitlines()), "") or type(error).__name__
         service, variable = self._migrations.service, self._migrations.variable
-        return DependencyDown(f"The {service}'s database {place} does not answer: {why}.", f"Start it, or check {variable}.")
+        return kind(f"The {service}'s database {place} does not answer: {why}.", f"Start it, or check {variable}.")
 
     def _place(self) -> int | None:
         """What tells one database from another in its place: the file's inode, None where it is missing."""
@@ -284,6 +286,11 @@ def _write_ahead(cursor: Any) -> None:
 def _begin_sqlite(connection: sa.Connection) -> None:
     writes = connection.get_execution_options().get("runway_writes")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _is_late(error: DBAPIError) -> bool:
+    # So SQLite calls what `_Clock` has ended.
+    return str(error.orig) == "interrupted"
 
 
 def _is_outage(error: DBAPIError, engine: AsyncEngine) -> bool:

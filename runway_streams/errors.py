@@ -22,5 +22,9 @@ class DependencyDown(RunwayError):
     """Kafka, a database or the archive does not answer; trying again later can help."""
 
 
+class TooSlow(DependencyDown):
+    """It has not answered this within its limit; whether it answers anything else is not known by that."""
+
+
 class Refused(RunwayError):
     """A process or a partition does not go on, because its answers would be wrong."""

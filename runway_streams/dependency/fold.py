@@ -3,12 +3,14 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from runway_streams.dependency.edge import Claim, Edge, EdgeKey
-from runway_streams.dependency.report import Report
+from runway_streams.dependency.report import MAX_FACTS, Report
 from runway_streams.dependency.spans import Span, missed, sighted
 
 History = list[Edge]
@@ -80,7 +82,8 @@ def fold_wholes(known: Mapping[str, Wholes], reports: Sequence[Report]) -> dict[
 
 
 def fold_facts(known: Mapping[str, Facts], reports: Sequence[Report]) -> dict[str, Facts]:
-    """The nodes' facts that become others: of each key the newest counts, and of two at one time the same one ever.
+    """The nodes' facts that become others: of each key the newest counts, and of two at one time the same one ever. Of more
+    than MAX_FACTS bytes those are kept that were told last.
 
     >>> from runway_streams.dependency.node import Node
     >>> fold_facts({"model:m": {"owner": (20, "b")}}, [Report("registry", 10, nodes=[Node("model:m", {"owner": "a", "tier": 1})])])
@@ -94,7 +97,18 @@ def fold_facts(known: Mapping[str, Facts], reports: Sequence[Report]) -> dict[st
                 if key not in facts or _rank((report.at, value)) > _rank(facts[key]):
                     facts[key] = (report.at, value)
             folded[node.id] = facts
-    return {node: facts for node, facts in folded.items() if facts != known.get(node, {})}
+    within = {node: _within(facts) for node, facts in folded.items()}
+    return {node: facts for node, facts in within.items() if facts != known.get(node, {})}
+
+
+def _within(facts: Facts) -> Facts:
+    # As the facts of a report are measured, which so always fit: in an object each takes a colon and a comma.
+    sizes = {key: len(msgspec.json.encode((key, value))) - 1 for key, (_, value) in facts.items()}
+    if sum(sizes.values()) < MAX_FACTS:
+        return facts
+    newest = sorted(facts, key=lambda key: (facts[key][0], key), reverse=True)
+    totals = accumulate(sizes[key] for key in newest)
+    return {key: facts[key] for key, total in zip(newest, totals, strict=True) if total < MAX_FACTS}
 
 
 def _rank(fact: tuple[int, Any]) -> tuple[int, str]:

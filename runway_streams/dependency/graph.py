@@ -19,13 +19,13 @@ from runway_streams.dependency.impact import facts_wanted, ranking_facts
 from runway_streams.dependency.incident import Condition, Incident, find_incidents
 from runway_streams.dependency.loops import Loops, find_loops
 from runway_streams.dependency.node import Node
-from runway_streams.dependency.refusals import BadNode, BadReport, ReportsRefused, TooSlow
+from runway_streams.dependency.refusals import BadNode, BadReport, ReportsRefused
 from runway_streams.dependency.remembered import Remembered
 from runway_streams.dependency.report import Report, check_report
 from runway_streams.dependency.report_queue import BATCH, MAX_ATTEMPTS, ReportQueue
 from runway_streams.dependency.store import LineageStore
 from runway_streams.dependency.walk import FRONTIER, Walk, check_depth, walk
-from runway_streams.errors import DependencyDown, RunwayError
+from runway_streams.errors import DependencyDown, RunwayError, TooSlow
 
 AHEAD_MS = 3_600_000
 """A report of a time further ahead than this is refused: it would hide what is told rightly until then."""
@@ -229,7 +229,7 @@ class LineageGraph:
 
     async def _failure(self, error: DependencyDown | TimeoutError, seconds: float) -> DependencyDown:
         """What it means that the store did not answer: that it was too much to ask, or that the store is down."""
-        if _is_late(error) and await self._is_there():
+        if isinstance(error, TimeoutError | TooSlow) and await self._is_there():
             return TooSlow("The lineage graph answers, but was too slow for this.", "Ask again, or for less.")
         told = (
             str(error)
@@ -247,8 +247,3 @@ class LineageGraph:
         except (DependencyDown, TimeoutError):
             return False
         return True
-
-
-def _is_late(error: BaseException) -> bool:
-    """Whether a time limit ended it, ours or the store's own."""
-    return isinstance(error, TimeoutError) or isinstance(error.__cause__, TimeoutError)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from runway_streams.errors import DependencyDown, RunwayError
+from runway_streams.errors import RunwayError
 
 
 class BadNode(RunwayError):
@@ -34,10 +34,6 @@ class ReportsRefused(BadReport):
         more = f"({len(errors)} reports were not taken.)" if len(errors) > 1 else ""
         super().__init__(first.sentence, f"{first.remedy} {more}".strip())
         self.errors, self.in_graph = errors, in_graph
-
-
-class TooSlow(DependencyDown):
-    """The graph answers, but this question or change took longer than it may."""
 
 
 class QueueFull(RunwayError):

@@ -13,17 +13,21 @@ from runway_streams.dependency.report import Report
 
 PAGE = 5_000
 """Edges or nodes of one page of a scan."""
+MAX_SPANS = 200_000
+"""Spans of edges that the reports of one call may touch."""
 
 
 class LineageStore(Protocol):
-    """Keeps nodes and edges. Every method raises DependencyDown where the store does not answer within its limit."""
+    """Keeps nodes and edges. Every method raises DependencyDown where the store does not answer, TooSlow where that takes longer
+    than its own limit."""
 
     async def prepare(self) -> None:
         """Makes what the store needs, once: tables, constraints."""
 
     async def apply(self, reports: Sequence[Report]) -> None:
         """Takes reports, all or none. The same again changes nothing; two at a time lose nothing of either. A node's facts
-        are replaced key by key by those of the newest report. Reports are checked by the caller (`check_report`)."""
+        are replaced key by key by those of the newest report. Reports are checked by the caller (`check_report`).
+        Raises BadReport where they touch more than MAX_SPANS."""
 
     async def nodes(self, ids: Collection[str]) -> dict[str, Node]:
         """Those of the nodes that are known."""

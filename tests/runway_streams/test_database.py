@@ -12,7 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from runway_streams.database import Database, database_url, insert_new
-from runway_streams.errors import ConfigError, DependencyDown, Refused
+from runway_streams.errors import ConfigError, DependencyDown, Refused, TooSlow
 from runway_streams.registry.migrate import MIGRATIONS
 from runway_streams.registry.tables import leases, metadata
 from tests.postgres import PostgresServer
@@ -168,7 +168,7 @@ async def test_a_statement_that_takes_too_long_is_given_up_and_the_next_one_is_n
     async with contextlib.aclosing(database):
         await database.prepare()
         for opened in (database.read, database.write):
-            with pytest.raises(DependencyDown, match="does not answer"):
+            with pytest.raises(TooSlow, match="does not answer"):
                 async with opened() as connection:
                     await connection.execute(sa.text(ENDLESS))
             assert await holder_of(database) is None

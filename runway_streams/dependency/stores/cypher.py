@@ -23,13 +23,13 @@ MERGE (n:LineageNode {id: row.id})
 ON CREATE SET n.facts = '{}', n.wholes = '{}'
 SET n.type = row.type, n.search_text = row.search_text
 """
-NODES = "MATCH (n:LineageNode) WHERE n.id IN $ids RETURN n.id, n.facts"
+NODES = "MATCH (n:LineageNode) WHERE n.id IN $ids RETURN n.id, coalesce(n.facts, '{}')"
 PUT_FACTS = "UNWIND $rows AS row MATCH (n:LineageNode {id: row.id}) SET n.facts = row.facts"
 WHOLES = "MATCH (n:LineageNode) WHERE n.id IN $ids AND n.wholes <> '{}' RETURN n.id, n.wholes"
 PUT_WHOLES = "UNWIND $rows AS row MATCH (n:LineageNode {id: row.id}) SET n.wholes = row.wholes"
 FIND = """
 MATCH (n:LineageNode) WHERE n.search_text CONTAINS $term AND n.type IN $types
-RETURN n.id, n.facts ORDER BY n.id LIMIT $limit
+RETURN n.id, coalesce(n.facts, '{}') ORDER BY n.id LIMIT $limit
 """
 
 _EDGE = """

@@ -25,9 +25,9 @@ from runway_streams.dependency.node import TYPES, Node, node_type
 from runway_streams.dependency.refusals import BadReport
 from runway_streams.dependency.report import Report
 from runway_streams.dependency.search import search_term, search_text
-from runway_streams.dependency.store import PAGE
+from runway_streams.dependency.store import MAX_SPANS, PAGE
 from runway_streams.dependency.stores import cypher
-from runway_streams.errors import DependencyDown
+from runway_streams.errors import DependencyDown, TooSlow
 from runway_streams.neo4j_address import Neo4jAddress
 
 POOL = 8
@@ -39,10 +39,13 @@ ROWS = 5_000
 """Rows of one statement."""
 MAX_INTEGER = 2**63 - 1
 
-# A statement that Neo4j does not understand, or a rule of its schema that was broken: our mistake, no outage.
-_BUGS = ("Neo.ClientError.Statement.", "Neo.ClientError.Schema.")
-_REFUSED = "Neo.ClientError.Security."
 _MADE_MEANWHILE = "Neo.ClientError.Schema.EquivalentSchemaRuleAlreadyExists"
+# A statement that Neo4j does not understand, or a rule of its schema that was broken: our mistake, no outage.
+_BUGS = ("Neo.ClientError.Statement.", "Neo.ClientError.Schema.ConstraintValidationFailed", _MADE_MEANWHILE)
+# A rule that cannot be made, for other data or another rule is there.
+_TAKEN = ("Neo.ClientError.Schema.", "Neo.DatabaseError.Schema.")
+_LATE = "Neo.ClientError.Transaction.TransactionTimedOut"
+_REFUSED = "Neo.ClientError.Security."
 _NO_DATABASE = "Neo.ClientError.Database.DatabaseNotFound"
 _FIRST: dict[str, Any] = {"upstream": "", "rest": ["", "", ""]}
 T = TypeVar("T")
@@ -56,7 +59,7 @@ class Limits(Struct, frozen=True):
 
     read_s: float = 10.0
     write_s: float = 60.0
-    spans: int = 200_000
+    spans: int = MAX_SPANS
 
 
 DEFAULT_LIMITS = Limits()
@@ -95,7 +98,6 @@ class Neo4jStore:
         await self._read(lambda work: _run(work, cypher.AWAIT_SCHEMA, seconds=int(self._limits.read_s)))
 
     async def apply(self, reports: Sequence[Report]) -> None:
-        """As the port says. Raises BadReport where the reports touch more spans than Limits says."""
         if reports:
             await self._write(lambda work: _apply(work, reports, self._limits.spans))
 
@@ -159,21 +161,31 @@ class Neo4jStore:
         try:
             yield
         except TimeoutError as error:
-            raise _down(self._address, f"nothing came within {seconds:.0f} s") from error
+            raise _down(self._address, f"nothing came within {seconds:.0f} s", TooSlow) from error
         except Neo4jError as error:
             code = error.code or ""
             if code.startswith(_BUGS):
                 raise
-            raise _refused(self._address, code) or _down(self._address, error.message or code) from error
+            kind = TooSlow if code.startswith(_LATE) else DependencyDown
+            if code.startswith(_TAKEN):
+                raise _taken(self._address, error) from error
+            raise _refused(self._address, code) or _down(self._address, error.message or code, kind) from error
         except (DriverError, OSError) as error:
             if isinstance(error, ConfigurationError):
                 raise
             raise _down(self._address, next(iter(str(error).splitlines()), "") or type(error).__name__) from error
 
 
-def _down(address: Neo4jAddress, why: str) -> DependencyDown:
+def _down(address: Neo4jAddress, why: str, kind: type[DependencyDown] = DependencyDown) -> DependencyDown:
     sentence = f"The lineage graph at {address.uri} does not answer: {why.rstrip('.:')}."
-    return DependencyDown(sentence, "Start Neo4j, or check RUNWAY_NEO4J.")
+    return kind(sentence, "Start Neo4j, or check RUNWAY_NEO4J.")
+
+
+def _taken(address: Neo4jAddress, error: Neo4jError) -> DependencyDown:
+    why = next(iter((error.message or error.code or "").splitlines()), "")
+    sentence = f"The lineage graph at {address.uri} cannot be used, for other data is in its place: {why.rstrip('.:')}."
+    remedy = "Take away what has the label LineageNode or the type LINEAGE, or name another database in RUNWAY_NEO4J."
+    return DependencyDown(sentence, remedy)
 
 
 def _refused(address: Neo4jAddress, code: str) -> DependencyDown | None:

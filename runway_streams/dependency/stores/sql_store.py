@@ -1,7 +1,9 @@
 """SqlStore: the lineage graph in SQLite or PostgreSQL.
 
 Whoever writes first puts the nodes that its reports name there, in the order of their keys, and locks them: so writers that
-share a node wait for each other, never crosswise, and each sees all that the one before it wrote. SQLite has one writer anyway.
+share a node wait for each other, never crosswise, and each sees all that the one before it wrote. Whoever changes a span holds
+both of its ends; of a span that a report ends without naming it, the other end is locked where nobody holds it. Where somebody
+does, all is begun again with the locks of all of them, in order. SQLite has one writer anyway.
 """
 
 from collections import defaultdict
@@ -20,16 +22,20 @@ from runway_streams.dependency.digests import SORTED_BY, edge_digest, node_diges
 from runway_streams.dependency.edge import Direction, Edge, EdgeKey
 from runway_streams.dependency.fold import Facts, History, Wholes, claimed, fold_edges, fold_facts, fold_wholes
 from runway_streams.dependency.node import Node, node_type
+from runway_streams.dependency.refusals import BadReport
 from runway_streams.dependency.report import Report
 from runway_streams.dependency.search import search_term, search_text
-from runway_streams.dependency.store import PAGE
+from runway_streams.dependency.store import MAX_SPANS, PAGE
 from runway_streams.dependency.stores import tables
 from runway_streams.dependency.stores.migrate import MIGRATIONS
+from runway_streams.errors import DependencyDown
 
 CHUNK = 5_000
 """Keys of one statement; SQLite takes 32,766 parameters at most."""
 SCANNED = 1_000
 """Nodes whose edges a scan asks for at a time."""
+TURNS = 20
+"""How often a write is begun again, whose further nodes others held."""
 
 NONE = "{}"
 _decode_wholes = msgspec.json.Decoder(Wholes).decode
@@ -40,8 +46,8 @@ _EDGE = [tables.edges.c[name] for name in Edge.__struct_fields__]
 class SqlStore:
     """A `LineageStore`. Every statement has the time limit of `Database`."""
 
-    def __init__(self, database: Database):
-        self._database = database
+    def __init__(self, database: Database, max_spans: int = MAX_SPANS):
+        self._database, self._max_spans = database, max_spans
 
     @classmethod
     def open(cls, url: str | None, home: Path) -> "SqlStore":
@@ -54,13 +60,15 @@ class SqlStore:
     async def apply(self, reports: Sequence[Report]) -> None:
         if not reports:
             return
-        async with self._database.write() as connection:
-            await _put_nodes(connection, {node for report in reports for node in report.node_ids()})
-            await _put_facts(connection, reports)
-            wholes = await _known_wholes(connection, {node for report in reports for node in report.node_ids()})
-            await _put_wholes(connection, fold_wholes(wholes, reports))
-            known = await _known_edges(connection, reports)
-            await _put_edges(connection, known, fold_edges(known, reports, wholes))
+        locked: set[str] = set()
+        for _ in range(TURNS):
+            try:
+                async with self._database.write() as connection:
+                    await _apply(connection, reports, locked, self._max_spans)
+                return
+            except _Held as error:
+                locked |= error.nodes
+        raise DependencyDown("Others change the same nodes of the lineage graph all the time.", "Try again.")
 
     async def nodes(self, ids: Collection[str]) -> dict[str, Node]:
         found: dict[str, Node] = {}
@@ -107,6 +115,9 @@ class SqlStore:
     async def close(self) -> None:
         await self._database.close()
 
+    aclose = close
+    """For `contextlib.aclosing`."""
+
     async def _names_after(self, last: tuple[str, str]) -> list[tuple[str, str]]:
         nodes = tables.nodes.c
         beyond = sa.tuple_(nodes.sorted_by, nodes.name) > sa.tuple_(*last)
@@ -117,6 +128,28 @@ class SqlStore:
     async def _page(self, keys: list[bytes], as_of: int | None, after: Edge | None) -> list[Edge]:
         async with self._database.read() as connection:
             return await _edges_of(connection, keys, "downstream", as_of, PAGE, after)
+
+
+class _Held(Exception):
+    """Somebody else holds some of these nodes, which are to be locked from the beginning."""
+
+    def __init__(self, nodes: set[str]):
+        self.nodes = nodes
+
+
+async def _apply(connection: AsyncConnection, reports: Sequence[Report], locked: set[str], most: int) -> None:
+    named = {node for report in reports for node in report.node_ids()}
+    await _put_nodes(connection, named)
+    await _lock(connection, named | locked)
+    await _put_facts(connection, reports)
+    wholes = await _known_wholes(connection, named)
+    await _put_wholes(connection, fold_wholes(wholes, reports))
+    known = await _known_edges(connection, reports, most)
+    changed = fold_edges(known, reports, wholes)
+    more = {end for key in changed for end in (key.upstream, key.downstream)} - named - locked
+    if not await _lock(connection, more, waits=False):
+        raise _Held(more)
+    await _put_edges(connection, known, changed)
 
 
 async def _edges_of(
@@ -149,10 +182,18 @@ async def _put_nodes(connection: AsyncConnection, names: set[str]) -> None:
     if not rows:
         return
     await connection.execute(_dialect(connection).insert(tables.nodes).on_conflict_do_nothing(), rows)
-    if _is_postgresql(connection):
-        for chunk in _chunks(sorted(keys)):
-            query = sa.select(sa.literal(1)).where(_among(connection, tables.nodes.c.key, chunk))
-            await connection.execute(query.order_by(tables.nodes.c.key).with_for_update(key_share=True))
+
+
+async def _lock(connection: AsyncConnection, names: set[str], *, waits: bool = True) -> bool:
+    """Locks nodes; without waiting those that nobody holds, and tells whether it has all of them."""
+    if not _is_postgresql(connection):
+        return True
+    found = 0
+    for chunk in _chunks(sorted(map(node_digest, names))):
+        query = sa.select(sa.literal(1)).where(_among(connection, tables.nodes.c.key, chunk))
+        query = query.order_by(tables.nodes.c.key).with_for_update(key_share=True, skip_locked=not waits)
+        found += len((await connection.execute(query)).all())
+    return found == len(names)
 
 
 def _node_row(key: bytes, name: str) -> dict[str, Any]:
@@ -202,28 +243,31 @@ async def _put_wholes(connection: AsyncConnection, changed: dict[str, Wholes]) -
         await connection.execute(update.values(wholes=sa.bindparam("now")), rows)
 
 
-async def _known_edges(connection: AsyncConnection, reports: Sequence[Report]) -> dict[EdgeKey, History]:
-    """All spans of the edges that reports claim, and of those that they may end by not claiming them."""
-    columns = tables.edges.c
+async def _known_edges(connection: AsyncConnection, reports: Sequence[Report], most: int) -> dict[EdgeKey, History]:
+    """All spans of the edges that reports claim, and of those that they may end by not claiming them. Raises BadReport."""
     found: set[Edge] = set()
-    for keys in _chunks({edge_digest(key) for report in reports for key, _ in claimed(report)}):
-        found |= await _all_edges(connection, _among(connection, columns.key, keys))
-    for reporter in {report.reporter for report in reports}:
-        theirs = [report for report in reports if report.reporter == reporter]
-        inputs = {node_digest(node) for report in theirs for node in report.whole_inputs}
-        outputs = {node_digest(node) for report in theirs for node in report.whole_outputs}
-        for column, nodes in ((columns.downstream_key, inputs), (columns.upstream_key, outputs)):
-            for keys in _chunks(nodes):
-                of_reporter = columns.reporter == reporter
-                found |= await _all_edges(connection, sa.and_(_among(connection, column, keys), of_reporter))
+    for condition in _conditions(connection, reports):
+        query = sa.select(*_EDGE).where(condition).limit(most + 1)
+        found |= {Edge(*row) for row in await connection.execute(query)}
+        if len(found) > most:
+            raise BadReport(f"The reports touch more than {most} spans of edges.", "Send fewer at a time.")
     known: dict[EdgeKey, History] = defaultdict(list)
     for edge in sorted(found, key=lambda edge: edge.valid_from):
         known[edge.key].append(edge)
     return known
 
 
-async def _all_edges(connection: AsyncConnection, condition: sa.ColumnElement[bool]) -> set[Edge]:
-    return {Edge(*row) for row in await connection.execute(sa.select(*_EDGE).where(condition))}
+def _conditions(connection: AsyncConnection, reports: Sequence[Report]) -> Iterator[sa.ColumnElement[bool]]:
+    columns = tables.edges.c
+    for keys in _chunks({edge_digest(key) for report in reports for key, _ in claimed(report)}):
+        yield _among(connection, columns.key, keys)
+    for reporter in {report.reporter for report in reports}:
+        theirs = [report for report in reports if report.reporter == reporter]
+        inputs = {node_digest(node) for report in theirs for node in report.whole_inputs}
+        outputs = {node_digest(node) for report in theirs for node in report.whole_outputs}
+        for column, nodes in ((columns.downstream_key, inputs), (columns.upstream_key, outputs)):
+            for keys in _chunks(nodes):
+                yield sa.and_(_among(connection, column, keys), columns.reporter == reporter)
 
 
 async def _put_edges(connection: AsyncConnection, known: dict[EdgeKey, History], changed: dict[EdgeKey, History]) -> None:

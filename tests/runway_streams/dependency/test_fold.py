@@ -1,3 +1,4 @@
+import json
 from itertools import pairwise
 
 from hypothesis import given
@@ -7,7 +8,7 @@ from runway_streams.dependency import fold
 from runway_streams.dependency.edge import Claim, EdgeKey
 from runway_streams.dependency.fold import fold_edges, fold_facts, fold_wholes
 from runway_streams.dependency.node import Node
-from runway_streams.dependency.report import Report
+from runway_streams.dependency.report import MAX_FACTS, Report, check_report
 
 A, B, M = "dataset:n/a", "dataset:n/b", "model:M"
 KEY = EdgeKey(A, M, "feeds", "one")
@@ -114,3 +115,27 @@ def test_the_newest_fact_counts_in_whatever_order_it_comes():
     expected = {M: {"owner": (20, "c"), "tier": (10, 1)}}
     assert fold_facts({}, several) == fold_facts({}, several[::-1]) == expected
     assert not fold_facts(expected, several)
+
+
+def test_of_too_many_facts_those_are_kept_that_were_told_last():
+    facts = {f"{number:04}": "x" * 50 for number in range(1_100)}
+    half = {key: facts[key] for key in list(facts)[:550]}
+    report = Report("one", 10, nodes=[Node(M, half)])
+    check_report(report)
+    size = len(json.dumps(half, separators=(",", ":")))
+    known = fold_facts({}, [report])
+    assert len(known[M]) == 550
+    later = Report("one", 20, nodes=[Node(M, {key: facts[key] for key in list(facts)[550:]} | {"0000": ""})])
+    kept = fold_facts(known, [later])[M]
+    assert {key for key, (at, _) in kept.items() if at == 20} == {"0000", *list(facts)[550:]}
+    values = {key: value for key, (_, value) in kept.items()}
+    assert size < len(json.dumps(values, separators=(",", ":"))) <= MAX_FACTS
+    assert fold_facts(known | {M: kept}, [later]) == {}
+
+
+def test_as_many_bytes_as_a_report_may_have_are_kept():
+    facts: dict = {str(number): 0 for number in range(7_000)}
+    facts["rest"] = "x" * (MAX_FACTS - len(json.dumps(facts | {"rest": ""}, separators=(",", ":"))))
+    report = Report("one", 10, nodes=[Node(M, facts)])
+    check_report(report)
+    assert len(fold_facts({}, [report])[M]) == len(facts)

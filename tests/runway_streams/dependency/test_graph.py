@@ -12,12 +12,12 @@ from runway_streams.dependency.edge import Claim
 from runway_streams.dependency.graph import LineageGraph
 from runway_streams.dependency.impact import MAX_FACT
 from runway_streams.dependency.incident import Condition
-from runway_streams.dependency.refusals import BadQuestion, BadReport, ReportsRefused, TooSlow, UnknownNode
+from runway_streams.dependency.refusals import BadQuestion, BadReport, ReportsRefused, UnknownNode
 from runway_streams.dependency.report import Report
 from runway_streams.dependency.report_queue import MAX_ATTEMPTS
 from runway_streams.dependency.stores.migrate import MIGRATIONS
 from runway_streams.dependency.stores.sql_report_queue import SqlReportQueue
-from runway_streams.errors import DependencyDown
+from runway_streams.errors import DependencyDown, TooSlow
 from tests.runway_streams.dependency.graphs import FixedGraph, edges
 
 REPORT = Report("test", 1, [Claim("dataset:n/a", "model:B")])

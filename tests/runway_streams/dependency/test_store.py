@@ -240,6 +240,22 @@ async def test_two_that_see_and_end_one_edge_at_once(another, space):
     assert (await space.spans(stores[0], "c>b", range(100)))[0][2] == 20
 
 
+async def test_two_that_hold_crosswise_what_the_other_wants_lose_nothing(another, space):
+    # One knows its ends by their inputs, the other by their outputs: neither names what the other has locked.
+    one, other = await another(), await another()
+    ups, downs = ([f"{side}{number}" for number in range(8)] for side in ("u", "d"))
+    every = [space.dataset(up) for up in ups]
+    for turn in range(5):
+        at = turn * 100
+        await one.apply([space.report(at, " ".join(f"{up}>{down}" for up in ups for down in downs))])
+        await asyncio.gather(
+            *(one.apply([space.report(at + 20, inputs=down)]) for down in downs),
+            *(other.apply([space.report(at + 20, outputs=up)]) for up in ups),
+        )
+        assert await one.edges(every, "downstream") == []
+        assert {edge.valid_to for edge in await one.edges(every, "downstream", at + 10)} == {at + 20}
+
+
 @pytest.mark.parametrize("seed", range(3))
 async def test_many_that_write_about_the_same_nodes_at_once_come_to_what_one_after_the_other_does(another, space, seed):
     rng, reference = random.Random(seed), MemoryStore()
