@@ -14,7 +14,6 @@ import asyncio
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,11 +25,12 @@ from itertools import pairwise
 from pathlib import Path
 from urllib.request import urlopen
 
-import orjson
 from aiokafka import AIOKafkaConsumer
 from confluent_kafka import Producer
 
+from benches.support.workload import send
 from runway_streams.config import Config, kafka_client_options
+from runway_streams.devstack.children import free_port
 from runway_streams.devstack.kafka import EmbeddedKafka
 from runway_streams.ground_truth.records import mark_key, unpack_mark
 from runway_streams.topics import create_topics
@@ -94,7 +94,7 @@ class Watched:
 async def _measure(config: Config, arguments: argparse.Namespace) -> dict:
     watched = Watched()
     follower = asyncio.create_task(_follow(config, watched))
-    ports = [_free_port() for _ in range(2)]
+    ports = [free_port() for _ in range(2)]
     with _worker(config, "worker-a", ports[0]) as first:
         _say("the first worker joins what will lie in checkpoints ...")
         await asyncio.to_thread(_produce, config, 0, arguments.before)
@@ -221,24 +221,8 @@ def _produce(config: Config, first: int, pairs: int) -> None:
         predicted = {"prediction_id": key, "model_id": f"m{i % 100}", "timestamp": now, "prediction": {"score": i % 97 / 97}}
         outcome = {"prediction_id": key, "actual_outcome": i % 2, "timestamp": now + 60_000}
         for noun, event in (("predictions", predicted), ("outcomes", outcome)):
-            _send(producer, config.topic(noun), key, event)
+            send(producer, config.topic(noun), key, event)
     producer.flush()
-
-
-def _send(producer: Producer, topic: str, key: str, event: dict) -> None:
-    while True:
-        try:
-            producer.produce(topic, orjson.dumps(event), key)
-            producer.poll(0)
-            return
-        except BufferError:
-            producer.poll(0.1)
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def _say(sentence: str) -> None:

@@ -11,7 +11,6 @@ import asyncio
 import gc
 import json
 import random
-import socket
 import sys
 import tempfile
 import threading
@@ -23,6 +22,8 @@ import httpx
 import msgspec
 import numpy as np
 import uvicorn
+
+from runway_streams.devstack.children import free_port
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -190,9 +191,7 @@ def in_process(view: MergedView, queries: list[Query], settled: SettledDays) -> 
 
 def over_http(view: MergedView, queries: list[Query], settled: SettledDays) -> list[float]:
     """Seconds of each query over a connection on this machine."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="runway-bench-") as home:
         return _over_http(view, queries, settled, port, Path(home))
 

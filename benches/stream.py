@@ -18,11 +18,11 @@ import time
 from pathlib import Path
 
 import msgspec
-import orjson
 import psutil
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from confluent_kafka import Producer
 
+from benches.support.workload import send
 from runway_streams.config import Config, kafka_client_options
 from runway_streams.devstack.kafka import EmbeddedKafka
 from runway_streams.ground_truth.model_settings_store import encode_changes
@@ -99,26 +99,16 @@ def _produce(config: Config, arguments: argparse.Namespace) -> int:
                 "timestamp": now - 4 * HOUR + i // 100, "prediction": {"score": rng.random()},
                 "features": dict(zip(FEATURES, values[i % 1_000], strict=True)),
             }  # fmt: skip
-            _send(producer, config.topic("predictions"), key, event)
+            send(producer, config.topic("predictions"), key, event)
             written += 1
         if backlog <= i:
             j = i - backlog
             key = f"{j:032x}"
             event = {"prediction_id": key, "actual_outcome": rng.random() < 0.5, "timestamp": now - HOUR + j // 100}
-            _send(producer, config.topic("outcomes"), key, event)
+            send(producer, config.topic("outcomes"), key, event)
             written += 1
     producer.flush()
     return written
-
-
-def _send(producer: Producer, topic: str, key: str, event: dict) -> None:
-    while True:
-        try:
-            producer.produce(topic, orjson.dumps(event), key)
-            producer.poll(0)
-            return
-        except BufferError:
-            producer.poll(0.1)
 
 
 def _run_worker(config: Config, events: int) -> dict:

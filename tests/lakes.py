@@ -1,10 +1,9 @@
 """Lakes to test on: a local folder, memory, and a real S3 API (moto's server)."""
 
-import socket
-
 import pytest
 
 from batch.lake import FolderLake, open_lake
+from runway_streams.devstack.children import free_port
 
 
 @pytest.fixture(scope="session")
@@ -13,9 +12,7 @@ def s3():
     import boto3
     from moto.server import ThreadedMotoServer
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
     server.start()
     options = {

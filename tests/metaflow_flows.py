@@ -17,7 +17,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.mlflow_server import _free_port, _uv
+from runway_streams.devstack.children import free_port
+from tests.mlflow_server import _uv
 
 FLOWS = Path(__file__).parent / "flows"
 METAFLOW, SERVICE = "metaflow==2.19.39", "metaflow-local-service==0.2.0"
@@ -77,7 +78,7 @@ class MetaflowHome:
     @contextmanager
     def service(self) -> Iterator[str]:
         """The address of a metadata service over these runs."""
-        port = _free_port()
+        port = free_port()
         command = [*_uv(), "tool", "run", "--python", "3.11", "--from", SERVICE, "--with", METAFLOW, "python", "-c"]
         command += [_SERVE.format(home=str(self.home)), "--port", str(port), "--metaflow-root", str(self.home)]
         # Told to nobody that it lives, it ends itself after five minutes: a whole run of the tests is longer.

@@ -4,7 +4,6 @@ import base64
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+from runway_streams.devstack.children import free_port
 
 MLFLOW = "mlflow==3.17.2"
 LIMIT_S = 180.0
@@ -25,7 +26,7 @@ class MlflowServer:
 
     def __init__(self, home: Path):
         self.log = home / "mlflow.log"
-        self.home, self.port = home, _free_port()
+        self.home, self.port = home, free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self.environ = {
             **os.environ,
@@ -137,9 +138,3 @@ class MlflowServer:
 def _uv() -> list[str]:
     found = os.environ.get("UV") or shutil.which("uv")
     return [found] if found else [sys.executable, "-m", "uv"]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -6,10 +6,10 @@ import pwd
 import shutil
 import subprocess
 import time
-from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
-from socket import socket
+
+from runway_streams.devstack.children import free_port
 
 START_LIMIT_S = 30
 # Tests kill the server, never the machine: no waiting for the disk.
@@ -88,12 +88,6 @@ class PostgresServer:
         subprocess.run(
             [self._binaries / program, *arguments], check=True, stdout=subprocess.DEVNULL, timeout=60, **_as_user()
         )
-
-
-def free_port() -> int:
-    with closing(socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _binaries(folder: Path) -> Path:

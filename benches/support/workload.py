@@ -68,13 +68,13 @@ def produce(config: Config, events: int, models: int = 3, seed: int = SEED) -> W
             prediction = {"label": label, "score": round(rng.random(), 4)}
             event = {"prediction_id": key, "model_id": model, "model_version": VERSION, "timestamp": at,
                      "prediction": prediction, "features": dict(zip(FEATURES, values[i % 1_000], strict=True))}  # fmt: skip
-            _send(producer, predictions, key, event)
+            send(producer, predictions, key, event)
             waiting[i] = key, model, label, at
         if i >= backlog:
             key, model, label, at = waiting.pop(i - backlog)
             actual, late = rng.random() < 0.5, rng.random() < LATE
             at += WINDOW + HOUR if late else rng.randrange(WINDOW)
-            _send(producer, outcomes, key, {"prediction_id": key, "actual_outcome": actual, "timestamp": at})
+            send(producer, outcomes, key, {"prediction_id": key, "actual_outcome": actual, "timestamp": at})
             joined[f"{model}|{VERSION}"] += not late
             correct[f"{model}|{VERSION}"] += not late and actual == label
     producer.flush()
@@ -111,7 +111,8 @@ async def _declare(config: Config, models: int, profiles: bool) -> None:
             await producer.send(config.topic("models"), encode_changes([settings]), key=settings.model_id.encode())
 
 
-def _send(producer: Producer, topic: str, key: str, event: dict) -> None:
+def send(producer: Producer, topic: str, key: str, event: dict) -> None:
+    """Hands one event to a producer, which may have to write others first."""
     while True:
         try:
             producer.produce(topic, orjson.dumps(event), key)

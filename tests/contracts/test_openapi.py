@@ -17,6 +17,7 @@ from runway_streams.config import Config
 from runway_streams.database import Database
 from runway_streams.dependency.edge import Claim
 from runway_streams.dependency.report import Report
+from runway_streams.devstack.children import free_port
 from runway_streams.ground_truth.model_settings_store import wall_clock
 from runway_streams.registry import catalog, keys, versions
 from runway_streams.registry.changes import Registry
@@ -24,7 +25,6 @@ from runway_streams.registry.migrate import MIGRATIONS
 from schemas.model import Model
 from schemas.model_version import ModelVersion
 from tests.api.conftest import NOON, Event, FakeBatchView, merged_view
-from tests.postgres import free_port
 
 CONFIG = Path(__file__).parent / "schemathesis.toml"
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "12"))

@@ -6,7 +6,6 @@ import json
 import math
 import os
 import random
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from sklearn import metrics as sk
 from batch.ground_truth_rows import export
 from batch.nightly import run_batch
 from runway_streams.config import Config
+from runway_streams.devstack.children import free_port
 from runway_streams.devstack.first_key import make_first_key
 from runway_streams.ground_truth.speed_rows import speed_reader
 from schemas.model import Model
@@ -103,9 +103,7 @@ def send(config: Config, sent: list[Sent], rng: random.Random) -> None:
 
 
 async def api(config: Config) -> tuple[subprocess.Popen, httpx.Client]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environ = {**os.environ, "RUNWAY_HOME": str(config.home), "RUNWAY_BOOTSTRAP": config.bootstrap,
                "RUNWAY_TOPIC_PREFIX": config.topic_prefix}  # fmt: skip
     log = open(config.home / "api.log", "wb")  # noqa: SIM115

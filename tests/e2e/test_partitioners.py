@@ -9,7 +9,8 @@ from confluent_kafka import Producer
 
 from batch.nightly import run_batch
 from runway_streams.config import Config
-from tests.faults.test_refusals import free_port, reasons
+from runway_streams.devstack.children import free_port
+from tests.faults.test_refusals import reasons
 from tests.running import caught_up, counters, eventually, worker
 
 pytestmark = pytest.mark.kafka
@@ -29,7 +30,7 @@ def send(config: Config, predictions: str, outcomes: str) -> None:
 
 async def test_one_foreign_partitioner_for_both_topics_joins_as_it_is(topics):
     config = await topics(partitions=4)
-    port = free_port()
+    port = str(free_port())
     with worker(config, RUNWAY_WEB_PORT=port) as process:
         await asyncio.to_thread(send, config, "fnv1a_random", "fnv1a_random")
         assert counters(await caught_up(config, process))["joined"] == N
@@ -38,7 +39,7 @@ async def test_one_foreign_partitioner_for_both_topics_joins_as_it_is(topics):
 
 async def test_a_differing_partitioner_is_named_and_the_batch_joins_its_pairs(topics):
     config = await topics(partitions=4)
-    port = free_port()
+    port = str(free_port())
     with worker(config, RUNWAY_WEB_PORT=port) as process, worker(config, "archive"):
         await asyncio.to_thread(send, config, "murmur2_random", "consistent_random")
         assert counters(await caught_up(config, process))["joined"] < N

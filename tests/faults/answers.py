@@ -1,7 +1,6 @@
 """The API's answers against scikit-learn's: every metric of a model's merged totals, of the pairs that the verifier judged."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import numpy as np
 from sklearn import metrics as sk
 
 from runway_streams.config import Config
+from runway_streams.devstack.children import free_port
 from runway_streams.devstack.first_key import make_first_key
 from tests.faults.verifier import Truth
 from tests.oracle import Judged
@@ -28,9 +28,7 @@ AGREE_LIMIT_S = 30.0
 @asynccontextmanager
 async def served(config: Config) -> AsyncIterator[httpx.Client]:
     """A real API process of a test's configuration, and a client that it lets in."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environ = {**os.environ, "RUNWAY_HOME": str(config.home), "RUNWAY_BOOTSTRAP": config.bootstrap,
                "RUNWAY_TOPIC_PREFIX": config.topic_prefix}  # fmt: skip
     key = await make_first_key(config)

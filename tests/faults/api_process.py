@@ -11,9 +11,9 @@ import httpx
 import msgspec
 
 from runway_streams.config import Config
+from runway_streams.devstack.children import free_port
 from runway_streams.topic_reader import open_topic
 from schemas.model_settings import ModelSettings
-from tests.faults.test_refusals import free_port
 
 changes_in = msgspec.json.Decoder(list[ModelSettings]).decode
 
@@ -22,7 +22,7 @@ class Api:
     """`runway api` of a configuration, with some code before it."""
 
     def __init__(self, config: Config):
-        self.config, self.port = config, free_port()
+        self.config, self.port = config, str(free_port())
         self.log = config.home / "api.log"
         self.process: subprocess.Popen | None = None
 

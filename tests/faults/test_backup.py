@@ -17,10 +17,10 @@ import pytest
 
 from batch.nightly import run_batch
 from runway_streams.config import Config
+from runway_streams.devstack.children import free_port
 from runway_streams.devstack.first_key import make_first_key
 from runway_streams.runtimes.ground_truth import HOURLY_SOON_S
 from tests.faults.counted import assert_counted
-from tests.faults.test_refusals import free_port
 from tests.running import WorkerProcess, caught_up, counters, eventually, worker
 from tests.traffic import Traffic
 
@@ -53,7 +53,7 @@ def runway(
 async def answers(config: Config, key: str, models: Iterable[str], hour: int, wanted: dict | None = None) -> dict:
     """What an API process of this home says of each model, once it says the same for longer than histograms take to be told,
     or says what is wanted."""
-    port = free_port()
+    port = str(free_port())
     environ = {**os.environ, "RUNWAY_HOME": str(config.home), "RUNWAY_ARCHIVE": config.archive_url,
                "RUNWAY_BOOTSTRAP": config.bootstrap, "RUNWAY_TOPIC_PREFIX": config.topic_prefix}  # fmt: skip
     log = open(config.home / "api.log", "wb")  # noqa: SIM115

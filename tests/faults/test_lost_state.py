@@ -15,8 +15,9 @@ from batch.cutoff import request_flush
 from batch.lake import open_lake
 from batch.segments import read_progress
 from runway_streams.config import Config
+from runway_streams.devstack.children import free_port
 from tests.faults.counted import assert_counted
-from tests.faults.test_refusals import admin, free_port, reasons
+from tests.faults.test_refusals import admin, reasons
 from tests.running import caught_up, counters, ends, eventually, worker
 from tests.traffic import Traffic
 
@@ -162,7 +163,7 @@ async def test_an_archive_that_began_after_the_log_was_cut_is_not_taken_for_whol
 ):
     config = await topics(partitions=1)
     lake["RUNWAY_CHECKPOINT_INTERVAL"] = "0"
-    port = free_port()
+    port = str(free_port())
     process = start(config, **lake | {"RUNWAY_WEB_PORT": port})
     await asyncio.to_thread(Traffic(seed, pairs=1_000).send, config)
     await caught_up(config, process)
@@ -208,7 +209,7 @@ async def test_sigkill_while_replaying_the_archive_begins_it_anew(
 async def test_without_checkpoint_and_log_the_partition_is_refused(topics, seed: int, start: Callable, lake: dict):
     config = await topics(partitions=1)
     traffic = Traffic(seed, pairs=500)
-    port = free_port()
+    port = str(free_port())
     process = start(config, **lake | {"RUNWAY_CHECKPOINT_INTERVAL": "0", "RUNWAY_WEB_PORT": port})
     await asyncio.to_thread(traffic.send, config)
     await caught_up(config, process)

@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import socket
 from pathlib import Path
 
 import httpx
@@ -13,17 +12,12 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from runway_streams.config import Config, kafka_client_options
+from runway_streams.devstack.children import free_port
 from tests.faults.counted import assert_counted
 from tests.running import WorkerProcess, caught_up, eventually, marks, worker
 from tests.traffic import Traffic
 
 pytestmark = [pytest.mark.kafka, pytest.mark.fault]
-
-
-def free_port() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return str(free.getsockname()[1])
 
 
 def reasons(port: str) -> str:
@@ -55,7 +49,7 @@ async def test_a_topic_with_the_producers_own_times_is_refused(topics):
 async def test_a_log_that_does_not_reach_back_is_refused_by_the_partition_alone(topics):
     config = await topics(partitions=2)
     traffic = Traffic(11, pairs=1_000)
-    port = free_port()
+    port = str(free_port())
     with worker(config, RUNWAY_WEB_PORT=port) as process:
         await asyncio.to_thread(traffic.send, config)
         await caught_up(config, process)
@@ -88,7 +82,7 @@ async def until_mark_passes(config: Config, partition: int, clock: int) -> None:
 
 async def test_a_topic_that_was_made_anew_is_refused(topics):
     config = await topics(partitions=1)
-    port = free_port()
+    port = str(free_port())
     with worker(config, RUNWAY_WEB_PORT=port) as process:
         await asyncio.to_thread(Traffic(13, pairs=300).send, config)
         await caught_up(config, process)
@@ -111,7 +105,7 @@ async def remake(config: Config, noun: str) -> None:
 
 async def test_partitions_that_were_added_are_refused(topics):
     config = await topics(partitions=1)
-    port = free_port()
+    port = str(free_port())
     process = WorkerProcess(config, RUNWAY_WEB_PORT=port).start()
     try:
         await asyncio.to_thread(Traffic(14, pairs=300).send, config)
@@ -129,7 +123,7 @@ async def test_partitions_that_were_added_are_refused(topics):
 async def test_a_state_that_another_process_holds_is_refused(topics, tmp_path: Path):
     config = await topics(partitions=1)
     traffic = Traffic(15, pairs=300)
-    port = free_port()
+    port = str(free_port())
     with worker(config) as first:
         await asyncio.to_thread(traffic.send, config)
         await caught_up(config, first)

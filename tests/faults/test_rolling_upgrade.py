@@ -9,10 +9,11 @@ import pytest
 
 from runway_streams import formats
 from runway_streams.config import Config
+from runway_streams.devstack.children import free_port
 from schemas.metrics_record import Mark
 from tests.faults import next_version
 from tests.faults.counted import assert_counted
-from tests.faults.test_refusals import free_port, reasons
+from tests.faults.test_refusals import reasons
 from tests.running import WorkerProcess, caught_up, counters, ends, eventually, marks
 from tests.traffic import Traffic
 
@@ -82,7 +83,7 @@ async def test_told_too_early_the_older_version_refuses_what_is_newer_alone_and_
     """RUNWAY_FORMAT was raised while a worker of this version was left: it refuses those partitions, and the next goes on."""
     config = await topics(partitions=4)
     traffic = Traffic(seed, pairs=4_000)
-    half, port = len(traffic.events) // 2, free_port()
+    half, port = len(traffic.events) // 2, str(free_port())
     told = {"RUNWAY_FORMAT": str(next_version.NEWEST)}
     older = run(config, "worker-b", THIS, RUNWAY_WEB_PORT=port)
     await ready(older)

@@ -8,11 +8,12 @@ import pytest
 from batch.cutoff import request_flush
 from batch.lake import open_lake
 from batch.segments import read_progress
+from runway_streams.devstack.children import free_port
 from runway_streams.errors import Refused
 from runway_streams.ground_truth.partition import PREDICTIONS
 from runway_streams.ground_truth.recovery import refuse_new_log
 from runway_streams.ground_truth.speed_rows import _read
-from tests.faults.test_refusals import free_port, reasons, remake
+from tests.faults.test_refusals import reasons, remake
 from tests.running import WorkerProcess, caught_up, eventually
 from tests.traffic import Traffic
 
@@ -29,7 +30,7 @@ def test_a_log_that_ends_before_what_was_read_is_refused():
 @pytest.mark.fault
 async def test_a_topic_made_anew_under_a_running_worker_is_refused(topics, seed: int, start: Callable):
     config = await topics(partitions=1)
-    port = free_port()
+    port = str(free_port())
     process = start(config, RUNWAY_WEB_PORT=port)
     await asyncio.to_thread(Traffic(seed, pairs=1_000).send, config)
     await caught_up(config, process)
@@ -46,7 +47,7 @@ async def test_a_topic_made_anew_under_a_running_worker_is_refused(topics, seed:
 async def test_a_topic_made_anew_under_a_running_archive_worker_is_refused(topics, seed: int, start: Callable):
     config = await topics(partitions=1)
     lake = open_lake(config.archive_url)
-    port = free_port()
+    port = str(free_port())
     process = start(config, name="archive", RUNWAY_WEB_PORT=port)
     await asyncio.to_thread(Traffic(seed, pairs=1_000).send, config)
     await asyncio.to_thread(request_flush, config, lake)
