@@ -15,12 +15,12 @@ from api.app import make_app
 from api.auth import OPEN_PATHS, Authenticate
 from api.credentials import Credentials
 from api.imports import WEBHOOK, Imports
+from runway_streams import http_retries
 from runway_streams.ground_truth.model_settings_store import wall_clock
 from runway_streams.ground_truth.settings import Settings
 from runway_streams.mlflow_settings import MlflowSettings
 from runway_streams.registry import catalog, keys, versions
 from runway_streams.registry.changes import Registry
-from runway_streams.registry.mlflow import client as mlflow_client
 from runway_streams.registry.mlflow.importer import MlflowImport
 from runway_streams.registry.mlflow.webhook import sign
 from runway_streams.registry.rate_limits import RateLimiter
@@ -164,7 +164,7 @@ async def test_a_delivery_is_handled_once_by_all_processes_and_an_unknown_model_
 
 
 async def test_a_delivery_that_failed_may_come_again(registry, monkeypatch):
-    monkeypatch.setattr(mlflow_client, "ATTEMPTS", 1)
+    monkeypatch.setattr(http_retries, "ATTEMPTS", 1)
     said = [
         (503, {}, b""),
         (401, {}, b""),

@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry
 
 from api import mlflow_sync
 from api.mlflow_sync import MlflowSync
+from runway_streams import http_retries
 from runway_streams.mlflow_settings import MlflowSettings
-from runway_streams.registry.mlflow import client as mlflow_client
 from runway_streams.registry.mlflow.importer import RETRY, MlflowImport
 from runway_streams.telemetry import ImportTelemetry
 from runway_streams.times import HOUR, MINUTE
@@ -38,7 +38,7 @@ def quick(monkeypatch):
     monkeypatch.setattr("runway_streams.duty.ASK_S", 0.02)
     # The tests' clock leaps by minutes, and nobody is to lose the duty by that.
     monkeypatch.setattr("runway_streams.duty.LEASE_MS", HOUR)
-    monkeypatch.setattr(mlflow_client, "ATTEMPTS", 1)
+    monkeypatch.setattr(http_retries, "ATTEMPTS", 1)
 
 
 def syncs(server):

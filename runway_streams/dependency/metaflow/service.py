@@ -4,10 +4,6 @@ The service has no values of artifacts, only where they lie: those are read from
 there, whatever location an answer names.
 """
 
-import asyncio
-import random as random_numbers
-import ssl
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,16 +22,8 @@ from runway_streams.dependency.metaflow.runs import (
     last_attempt,
     newest_runs,
 )
-from runway_streams.errors import ConfigError, DependencyDown, RunwayError
-from runway_streams.retry_after import LONGEST_WAIT_S, retry_after
-
-MAX_BYTES = 64 << 20
-"""Bytes of one answer, after decompression: the service has no pages, and lists all runs of a flow at once."""
-ATTEMPTS = 5
-FIRST_WAIT_S = 0.5
-"""The wait before attempt n + 1 is drawn evenly from 0 to min(LONGEST, FIRST * 2**n), or as long as Retry-After says."""
-TIMEOUT = httpx.Timeout(30.0, connect=5.0)
-RETRIED = frozenset({429, 500, 502, 503, 504})
+from runway_streams.errors import ConfigError, RunwayError
+from runway_streams.http_retries import RetryingHttp
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,36 +72,20 @@ def service_url(text: str) -> str:
 
 
 class MetaflowService:
-    """A client of one metadata service. Redirects are not followed, so that a key goes to no other host; `tls` names
-    certificates other than the system's. One request takes at most 5 attempts of 30 s and the waits between them.
+    """A client of one metadata service.
 
     Raises DependencyDown when the service does not answer, ConfigError when it does not let us in or is no such service."""
 
-    def __init__(
-        self,
-        access: MetaflowAccess,
-        datastore: Datastore | None = None,
-        *,
-        tls: ssl.SSLContext | None = None,
-        timeout: httpx.Timeout = TIMEOUT,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        random: Callable[[], float] = random_numbers.random,
-    ):
+    def __init__(self, access: MetaflowAccess, datastore: Datastore | None = None):
         self.url, self.datastore = access.url, datastore
-        self._sleep, self._random = sleep, random
-        self._http = httpx.AsyncClient(
-            headers={"Accept": "application/json", **access.headers},
-            verify=tls or True,
-            timeout=timeout,
-            follow_redirects=False,
-        )
+        self._http = RetryingHttp(f"Metaflow's service at {self.url}", headers=access.headers)
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self._http.close()
 
     async def ping(self) -> None:
         """Returns if a metadata service answers."""
-        status, body = await self._answer("/ping")
+        status, body = await self._http.get(f"{self.url}/ping")
         if status != 200 or body.strip() != b"pong":
             raise self._not_metaflow(f"answers {status} to /ping")
 
@@ -137,7 +109,7 @@ class MetaflowService:
 
     async def _get(self, *parts: str) -> Any:
         path = "/" + "/".join(check_name(part) for part in parts)
-        status, body = await self._answer(path)
+        status, body = await self._http.get(self.url + path)
         if status == 404:
             return self._nothing(path, body)
         if status != 200:
@@ -170,31 +142,6 @@ class MetaflowService:
         return ConfigError(
             f"The server at {self.url} {what}.", "Check that this is the address of Metaflow's metadata service."
         )
-
-    async def _answer(self, path: str) -> tuple[int, bytes]:
-        problem = ""
-        for attempt in range(ATTEMPTS):
-            least = 0.0
-            try:
-                async with self._http.stream("GET", self.url + path) as response:
-                    if response.status_code not in RETRIED:
-                        return response.status_code, await self._body(response)
-                    problem, least = f"answers {response.status_code}", retry_after(response.headers)
-            except httpx.RequestError as error:
-                problem = f"cannot be reached: {str(error) or type(error).__name__}"
-            if attempt + 1 < ATTEMPTS:
-                await self._sleep(max(least, self._random() * min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**attempt)))
-        raise DependencyDown(
-            f"Metaflow's service at {self.url} {problem}, after {ATTEMPTS} attempts.", "Trying again later can help."
-        )
-
-    async def _body(self, response: httpx.Response) -> bytes:
-        body = bytearray()
-        async for chunk in response.aiter_bytes():
-            body += chunk
-            if len(body) > MAX_BYTES:
-                raise RunwayError(f"Metaflow's service at {self.url} answers with more than {MAX_BYTES >> 20} MiB.")
-        return bytes(body)
 
 
 def _records(found: Any, kind: type) -> list[Any]:

@@ -1,7 +1,6 @@
 """MlflowClient: reads registered models, their versions and runs from an MLflow server's REST API. It never writes."""
 
 import asyncio
-import random as random_numbers
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -11,21 +10,13 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 
-from runway_streams.errors import ConfigError, DependencyDown, RunwayError
-from runway_streams.retry_after import LONGEST_WAIT_S, retry_after
+from runway_streams.errors import ConfigError, RunwayError
+from runway_streams.http_retries import RetryingHttp
 
 MODELS_A_PAGE = 500
 VERSIONS_A_PAGE = 1_000
 MAX_PAGES = 1_000
 """Pages of one listing: half a million models or a million versions."""
-MAX_BYTES = 64 << 20
-"""Bytes of one answer, after decompression."""
-ATTEMPTS = 5
-FIRST_WAIT_S = 0.5
-"""The wait before attempt n + 1 is drawn evenly from 0 to min(LONGEST, FIRST * 2**n), or as long as Retry-After says."""
-TIMEOUT = httpx.Timeout(30.0, connect=5.0)
-RETRIED = frozenset({429, 500, 502, 503, 504})
-
 T = TypeVar("T")
 
 
@@ -191,9 +182,7 @@ class _Refusal(msgspec.Struct):
 
 
 class MlflowClient:
-    """Reads an MLflow registry; use it as an async context manager. Redirects are not followed, so that a token goes to no
-    other host; `tls` names certificates other than the system's. One request takes at most 5 attempts of 30 s and the waits
-    between them.
+    """Reads an MLflow registry; use it as an async context manager. `tls` names certificates other than the system's.
 
     Raises DependencyDown when the server does not answer, ConfigError when it does not let us in or is no MLflow, RunwayError
     when it refuses one request."""
@@ -203,19 +192,10 @@ class MlflowClient:
         access: MlflowAccess,
         *,
         tls: ssl.SSLContext | None = None,
-        timeout: httpx.Timeout = TIMEOUT,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        random: Callable[[], float] = random_numbers.random,
     ):
         self.uri = access.uri
-        self._sleep, self._random = sleep, random
-        self._http = httpx.AsyncClient(
-            auth=access.auth,
-            verify=tls or True,
-            timeout=timeout,
-            follow_redirects=False,
-            headers={"Accept": "application/json"},
-        )
+        self._http = RetryingHttp(f"MLflow at {self.uri}", auth=access.auth, tls=tls, sleep=sleep)
 
     async def __aenter__(self) -> "MlflowClient":
         return self
@@ -223,7 +203,7 @@ class MlflowClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._http.aclose()
+        await self._http.close()
 
     async def models(self) -> AsyncIterator[list[RegisteredModel]]:
         """All registered models with their aliases, by name, a page at a time. MLflow leaves prompts out."""
@@ -268,7 +248,7 @@ class MlflowClient:
         raise RunwayError(f"MLflow at {self.uri} has more than {MAX_PAGES} pages of {path}.")
 
     async def _get(self, path: str, asked: dict[str, Any], kind: type[T]) -> T | None:
-        status, body = await self._answer(f"{self.uri}/api/2.0/mlflow/{path}", asked)
+        status, body = await self._http.get(f"{self.uri}/api/2.0/mlflow/{path}", asked)
         if status == 200:
             try:
                 return msgspec.json.decode(body, type=kind)
@@ -299,29 +279,6 @@ class MlflowClient:
 
     def _not_mlflow(self, what: str) -> ConfigError:
         return ConfigError(f"The server at {self.uri} {what[:300]}.", "Check that this is the address of an MLflow server.")
-
-    async def _answer(self, url: str, asked: dict[str, Any]) -> tuple[int, bytes]:
-        problem = ""
-        for attempt in range(ATTEMPTS):
-            least = 0.0
-            try:
-                async with self._http.stream("GET", url, params=asked) as response:
-                    if response.status_code not in RETRIED:
-                        return response.status_code, await self._body(response)
-                    problem, least = f"answers {response.status_code}", retry_after(response.headers)
-            except httpx.RequestError as error:
-                problem = f"cannot be reached: {str(error) or type(error).__name__}"
-            if attempt + 1 < ATTEMPTS:
-                await self._sleep(max(least, self._random() * min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**attempt)))
-        raise DependencyDown(f"MLflow at {self.uri} {problem}, after {ATTEMPTS} attempts.", "Trying again later can help.")
-
-    async def _body(self, response: httpx.Response) -> bytes:
-        body = bytearray()
-        async for chunk in response.aiter_bytes():
-            body += chunk
-            if len(body) > MAX_BYTES:
-                raise RunwayError(f"MLflow at {self.uri} answers with more than {MAX_BYTES >> 20} MiB.")
-        return bytes(body)
 
 
 def quoted(name: str) -> str:

@@ -2,16 +2,13 @@
 one of the tests: numbers for ids, `{}` for what is not there. What it reads is tested with real runs."""
 
 import json
-from collections.abc import Callable
 
-import httpx
 import pytest
 
-from runway_streams.dependency.metaflow import service as metaflow_service
 from runway_streams.dependency.metaflow.runs import RunRecord
-from runway_streams.dependency.metaflow.service import ATTEMPTS, MetaflowAccess, MetaflowService
-from runway_streams.errors import ConfigError, DependencyDown, RunwayError
-from tests.little_http import Answer, Asked, LittleServer
+from runway_streams.dependency.metaflow.service import MetaflowAccess, MetaflowService
+from runway_streams.errors import ConfigError
+from tests.little_http import LittleServer
 
 RUNS = json.dumps([
     {"flow_id": "F", "run_number": 12, "run_id": None, "user_name": "u", "ts_epoch": 30, "tags": [], "system_tags": ["a:b"]},
@@ -20,27 +17,12 @@ RUNS = json.dumps([
 ]).encode()  # fmt: skip
 
 
-class Waits:
-    """Takes the place of sleeping."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-
-    async def __call__(self, seconds: float) -> None:
-        self.seconds.append(seconds)
-
-
-async def ask(url: str, waits: Waits | None = None, **access: str) -> list[RunRecord]:
-    client = MetaflowService(MetaflowAccess(url, **access), sleep=waits or Waits(), random=lambda: 0.5)
+async def ask(url: str, **access: str) -> list[RunRecord]:
+    client = MetaflowService(MetaflowAccess(url, **access))
     try:
         return await client.runs("F")
     finally:
         await client.close()
-
-
-def in_turn(*answers: Answer) -> Callable[[Asked], Answer]:
-    left = list(answers)
-    return lambda asked: left.pop(0) if len(left) > 1 else left[0]
 
 
 async def test_runs_have_numbers_or_names_and_strange_records_hide_no_others():
@@ -54,25 +36,6 @@ async def test_what_is_not_there_is_an_empty_object():
         client = MetaflowService(MetaflowAccess(server.url))
         assert await client.run("F", "1") is None
         await client.close()
-
-
-async def test_it_waits_longer_each_time_and_goes_on_when_the_service_is_back():
-    waits = Waits()
-    busy = (429, {"Retry-After": "7"}, b"")
-    with LittleServer(in_turn((503, {}, b""), (500, {}, b""), busy, (200, {}, RUNS))) as server:
-        assert len(await ask(server.url, waits)) == 2
-    assert waits.seconds == [0.25, 0.5, 7.0]
-
-
-async def test_a_service_that_stays_down_is_asked_five_times():
-    with (
-        LittleServer(lambda asked: (503, {}, b"")) as server,
-        pytest.raises(DependencyDown, match="answers 503, after 5 attempts"),
-    ):
-        await ask(server.url)
-    assert len(server.asked) == ATTEMPTS
-    with pytest.raises(DependencyDown, match="cannot be reached"):
-        await ask(server.url)  # nobody listens there any more
 
 
 async def test_the_key_or_the_token_goes_in_its_header():
@@ -107,12 +70,6 @@ async def test_a_server_that_is_none_is_named(answer, match):
         await ask(server.url)
 
 
-async def test_an_answer_without_end_is_cut_off(monkeypatch):
-    monkeypatch.setattr(metaflow_service, "MAX_BYTES", 1000)
-    with LittleServer(lambda asked: (200, {}, b" " * 1001)) as server, pytest.raises(RunwayError, match="more than"):
-        await ask(server.url)
-
-
 async def test_ping():
     for body, good in ((b"pong", True), (b"<html>", False)):
         with LittleServer(lambda asked, body=body: (200, {}, body)) as server:
@@ -136,8 +93,3 @@ def test_a_key_shows_nowhere_and_only_one_is_given():
     for access in ({"api_key": "a", "token": "b"}, {"token": "a\nb"}, {"api_key": "\u00e9"}):
         with pytest.raises(ConfigError):
             MetaflowAccess("http://a", **access)
-
-
-def test_the_timeout_is_bounded():
-    assert isinstance(metaflow_service.TIMEOUT, httpx.Timeout)
-    assert metaflow_service.TIMEOUT.read == 30.0

@@ -2,12 +2,10 @@
 
 import logging
 import ssl
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
-import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -15,56 +13,21 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from runway_streams.errors import ConfigError, DependencyDown, RunwayError
-from runway_streams.registry.mlflow import client as mlflow_client
-from runway_streams.registry.mlflow.client import ATTEMPTS, MlflowAccess, MlflowClient
-from tests.little_http import Answer, Asked, LittleServer
+from runway_streams.registry.mlflow.client import MlflowAccess, MlflowClient, Run
+from tests.little_http import Answer, LittleServer
 
 RUN = b'{"run": {"info": {"run_id": "r"}}}'
 GONE = b'{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no"}'
 
 
-class Waits:
+async def at_once(seconds: float) -> None:
     """Takes the place of sleeping."""
 
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
 
-    async def __call__(self, seconds: float) -> None:
-        self.seconds.append(seconds)
-
-
-async def ask(url: str, waits: Waits | None = None, **access: str) -> mlflow_client.Run | None:
-    client = MlflowClient(MlflowAccess(url, **access), sleep=waits or Waits(), random=lambda: 0.5)
+async def ask(url: str, **access: str) -> Run | None:
+    client = MlflowClient(MlflowAccess(url, **access), sleep=at_once)
     async with client:
         return await client.run("r")
-
-
-def in_turn(*answers: Answer) -> Callable[[Asked], Answer]:
-    left = list(answers)
-    return lambda asked: left.pop(0) if len(left) > 1 else left[0]
-
-
-async def test_it_waits_longer_each_time_and_goes_on_when_the_server_is_back() -> None:
-    waits = Waits()
-    busy = (429, {"Retry-After": "7"}, b"")
-    with LittleServer(in_turn((503, {}, b""), (500, {}, b""), busy, (200, {}, RUN))) as server:
-        found = await ask(server.url, waits)
-    assert found is not None
-    assert found.info.run_id == "r"
-    assert waits.seconds == [0.25, 0.5, 7.0]
-
-
-async def test_a_server_that_stays_down_is_asked_five_times() -> None:
-    with (
-        LittleServer(lambda asked: (503, {}, b"")) as server,
-        pytest.raises(DependencyDown, match="answers 503, after 5 attempts"),
-    ):
-        await ask(server.url)
-    assert len(server.asked) == ATTEMPTS
-    waits = Waits()
-    with pytest.raises(DependencyDown, match="cannot be reached"):
-        await ask(server.url, waits)  # nobody listens there any more
-    assert waits.seconds == [0.25, 0.5, 1.0, 2.0]
 
 
 async def test_a_redirect_is_not_followed_and_the_token_goes_nowhere() -> None:
@@ -140,23 +103,6 @@ async def test_strange_answers_are_refused_in_a_sentence(answer: Answer, kind: t
 async def test_what_is_gone_is_none() -> None:
     with LittleServer(lambda asked: (404, {}, GONE)) as server:
         assert await ask(server.url) is None
-
-
-async def test_a_huge_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mlflow_client, "MAX_BYTES", 1 << 20)
-    with (
-        LittleServer(lambda asked: (200, {}, b" " * (2 << 20))) as server,
-        pytest.raises(RunwayError, match="more than 1 MiB"),
-    ):
-        await ask(server.url)
-
-
-async def test_a_server_that_does_not_answer_in_time_is_down() -> None:
-    with LittleServer(lambda asked: (200, {"Content-Length": "99"}, RUN)) as server:
-        client = MlflowClient(MlflowAccess(server.url), timeout=httpx.Timeout(0.1), sleep=Waits())
-        async with client:
-            with pytest.raises(DependencyDown):
-                await client.run("r")
 
 
 @pytest.mark.parametrize(

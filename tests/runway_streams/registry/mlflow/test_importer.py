@@ -5,10 +5,10 @@ from itertools import count
 
 import pytest
 
+from runway_streams import http_retries
 from runway_streams.errors import ConfigError, DependencyDown
 from runway_streams.mlflow_settings import MlflowSettings
 from runway_streams.registry import aliases, catalog, versions
-from runway_streams.registry.mlflow import client as mlflow_client
 from runway_streams.registry.mlflow.importer import RETRY, MlflowImport, due_in
 from runway_streams.times import DAY, HOUR
 from schemas.model import Model
@@ -131,7 +131,7 @@ async def test_a_problem_is_kept_until_a_sync_goes_well(registry, mlflow, name, 
 
 
 async def test_a_server_that_is_down_or_refuses_leaves_the_cursor(registry, mlflow, monkeypatch):
-    monkeypatch.setattr(mlflow_client, "ATTEMPTS", 1)
+    monkeypatch.setattr(http_retries, "ATTEMPTS", 1)
     with LittleServer(lambda asked: (401, {}, b"")) as refusing, pytest.raises(ConfigError, match="answers 401"):
         await MlflowImport(registry, MlflowSettings(refusing.url, token="t")).sync()
     gone = MlflowImport(registry, MlflowSettings(refusing.url, token="t"))
