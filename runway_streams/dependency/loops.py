@@ -20,7 +20,7 @@ from runway_streams.dependency.store import LineageStore
 
 MAX_EDGES = 2_000_000
 """Edges of a graph that is searched for loops; beyond, the answer says that it is not whole."""
-MAX_LOOPS = 10_000
+MAX_LOOPS = 1_000
 """Loops that are told: those with feedback first, then the larger ones."""
 LIMIT_S = 45.0
 """Seconds after which the edges that were read so far are searched."""

@@ -162,6 +162,14 @@ async def test_a_bad_declaration_is_refused_whole(client, change):
     assert answer.status_code == 400, answer.text
 
 
+async def test_a_declaration_that_touches_too_much_of_the_graph_is_a_400(client, api, monkeypatch):
+    monkeypatch.setattr(api.lineage.graph.store, "_max_spans", 2)
+    answer = await client.post("/v1/lineage/declarations", json=document())
+    assert (answer.status_code, answer.json()["type"]) == (400, "urn:runway:problem:bad-report")
+    assert "touch more than 2 spans of edges. Send fewer at a time." in answer.json()["detail"]
+    assert await api.lineage.graph.queue.size() == 0
+
+
 async def test_readers_may_ask_and_not_declare(api, client):
     reader = api.as_("eve", "reader")
     assert (await reader.get("/v1/impact", params={"node": "model:fraud"})).status_code == 200
