@@ -95,8 +95,8 @@ class SettingsRelay(Duty):
             while True:
                 busy = await self.relay(topic)
                 await self._beside()
+                self.left_out = next(iter(self._left.values()), "")
                 self._went_well()
-                self.problem = next(iter(self._left.values()), "")
                 if not busy:
                     await asyncio.sleep(POLL_S)
 

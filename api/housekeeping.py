@@ -1,6 +1,5 @@
 """Housekeeping: every hour one process deletes what the registry need not keep."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -22,14 +21,12 @@ class Housekeeping(Duty):
 
     def __init__(self, registry: Registry, chores: Sequence[Chore], holder: str, every_s: float = EVERY_S):
         super().__init__(registry, holder)
-        self._chores, self._every_s = chores, every_s
+        self._chores, self.every_s = chores, every_s
 
-    async def _work(self) -> None:
-        while True:
-            for chore in self._chores:
-                async with self.registry.change(self.duty) as change:
-                    deleted = await chore(change)
-                if deleted:
-                    _log.info("%s: %d rows deleted.", chore.__name__, deleted)
-            self._went_well()
-            await asyncio.sleep(self._every_s)
+    async def step(self) -> bool:
+        for chore in self._chores:
+            async with self.registry.change(self.duty) as change:
+                deleted = await chore(change)
+            if deleted:
+                _log.info("%s: %d rows deleted.", chore.__name__, deleted)
+        return False

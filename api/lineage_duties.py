@@ -1,33 +1,38 @@
 """What one API process does for lineage at a time: follow the registry, ask Metaflow, bring what waits to the graph."""
 
-import asyncio
 import logging
 import random
+from collections.abc import Iterator, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.discoverer import Discoverer
 from api.lineage_parts import Lineage
-from api.registry_lineage import flow_of, report_of_model, report_of_version
+from api.registry_lineage import flow_of, report_of
 from runway_streams.dependency.metaflow.discovery import Discovery
 from runway_streams.dependency.refusals import ReportsRefused
 from runway_streams.dependency.report import Report
 from runway_streams.duty import Duty
 from runway_streams.registry import audit_log, catalog, versions
+from runway_streams.registry.audit_log import Note
+from runway_streams.registry.catalog import Entry
 from runway_streams.registry.changes import Registry
-from runway_streams.registry.refusals import Unknown
+from runway_streams.registry.versions import VersionEntry
 
-FOLLOW_S = 2.0
 SETTLED_MS = 60_000
 """Changes younger than this are read again: one that was begun before may be committed after."""
 CHANGES = 500
 """Changes that are read at a time."""
+EDGES = 5_000
+"""Edges that are told at a time: less than a second's work of each store."""
 CURSOR = "registry"
+OF_VERSION = ("version.create", "version.move")
 _log = logging.getLogger(__name__)
 
 
 class RegistryFollower(Duty):
-    """Tells the graph what the registry says, change after change, and has the runs of new versions asked for."""
+    """Tells the graph what the registry says, change after change, and has the runs of new versions asked for, where Metaflow is
+    set. What the graph refuses is left out, alone. Where nothing more can be kept, the changes stay untold until it can."""
 
     task_name = "lineage of the registry"
     duty = "lineage-registry"
@@ -38,25 +43,14 @@ class RegistryFollower(Duty):
         self._told: dict[int, int] = {}
         """Changes that were told already though the cursor is not past them, and when they were made."""
 
-    async def _work(self) -> None:
-        while True:
-            while await self.follow():
-                pass
-            self._went_well()
-            await asyncio.sleep(FOLLOW_S)
-
-    async def follow(self) -> bool:
-        """Tells of the next changes; True where there may be more."""
+    async def step(self) -> bool:
         begin = await self._lineage.cursors.get(CURSOR, 0)
         async with self.registry.read() as connection:
             changes = await audit_log.after(connection, begin, CHANGES + len(self._told))
             new = [change for change in changes if change.seq not in self._told]
-            reports, wanted = await self._reports(connection, sorted({one.model_id for one in new if one.model_id}))
-        try:
-            await self._lineage.graph.tell(reports)
-        except ReportsRefused as error:  # the others are told, and those that come next
-            _log.error("What the registry says is not told whole: %s", error)
-        await self._lineage.discoveries.ask(wanted, self.registry.now())
+            entries = await changed(connection, new)
+        if entries:
+            await self._tell(entries)
         self._told |= {change.seq: change.at for change in new}
         settled = [change.seq for change in changes if change.at < self.registry.now() - SETTLED_MS]
         if settled:
@@ -64,30 +58,57 @@ class RegistryFollower(Duty):
             self._told = {seq: at for seq, at in self._told.items() if seq > settled[-1]}
         return len(new) >= CHANGES
 
-    async def _reports(self, connection: AsyncConnection, model_ids: list[str]) -> tuple[list[Report], list[Discovery]]:
-        reports, wanted = [], []
-        for model_id in model_ids:
-            found, runs = await reports_of(connection, model_id)
-            reports += found
-            wanted += runs
-        return reports, wanted
+    async def _tell(self, entries: Sequence[Entry | VersionEntry]) -> None:
+        # The runs first: once noted, they are not noted again where the reports find no room.
+        if self._lineage.metaflow:
+            await self._lineage.discoveries.ask(runs_of(entries), self.registry.now())
+        self.left_out = ""
+        for portion in portions([report_of(entry) for entry in entries], EDGES):
+            try:
+                await self._lineage.graph.tell(portion)
+            except ReportsRefused as error:  # the others are told, and those that come next
+                self.left_out = f"The lineage graph has not all that the registry says: {error}"
+                _log.error("%s", self.left_out)
 
 
-async def reports_of(connection: AsyncConnection, model_id: str) -> tuple[list[Report], list[Discovery]]:
-    """What the registry says of a model and all its versions, and the runs to be asked for."""
-    try:
-        entry = await catalog.get(connection, model_id)
-    except Unknown:
-        return [], []
-    if not entry.registered:
-        return [], []
-    made = [one async for one in versions.all_of(connection, model_id)]
-    wanted = [
-        Discovery(pathspec=one.version.training_run, model_id=model_id, version=one.version.version)
+async def changed(connection: AsyncConnection, changes: Sequence[Note]) -> list[Entry | VersionEntry]:
+    """The registered models and the versions that changes were made to, as they are now."""
+    model_ids = {one.target for one in changes if one.action.startswith("model.")}
+    places = {
+        (one.model_id, one.target.removeprefix(f"{one.model_id}@"))
+        for one in changes
+        if one.model_id and one.action in OF_VERSION
+    }
+    models = [entry for entry in await catalog.among(connection, model_ids) if entry.registered]
+    return [*models, *await versions.among(connection, places)]
+
+
+def runs_of(entries: Sequence[Entry | VersionEntry]) -> list[Discovery]:
+    """The runs of Metaflow that made the versions among these."""
+    made = [one for one in entries if isinstance(one, VersionEntry) and flow_of(one.version.training_run)]
+    return [
+        Discovery(pathspec=one.version.training_run or "", model_id=one.model_id, version=one.version.version)
         for one in made
-        if one.version.training_run and flow_of(one.version.training_run)
     ]
-    return [report_of_model(entry, made), *map(report_of_version, made)], wanted
+
+
+def portions(reports: Sequence[Report], edges: int) -> Iterator[list[Report]]:
+    """The reports in their order, in portions of so many edges at most, or of one report.
+
+    >>> [len(few) for few in portions([Report("registry", 1, [])] * 3, edges=2)]
+    [2, 1]
+    """
+    portion: list[Report] = []
+    room = edges
+    for report in reports:
+        size = max(1, len(report.claims))
+        if portion and size > room:
+            yield portion
+            portion, room = [], edges
+        portion.append(report)
+        room -= size
+    if portion:
+        yield portion
 
 
 class QueueDrain(Duty):
@@ -100,12 +121,8 @@ class QueueDrain(Duty):
         super().__init__(registry, holder)
         self._lineage = lineage
 
-    async def _work(self) -> None:
-        while True:
-            while await self._lineage.graph.drain():
-                pass
-            self._went_well()
-            await asyncio.sleep(FOLLOW_S)
+    async def step(self) -> bool:
+        return await self._lineage.graph.drain() > 0
 
 
 class MetaflowFollower(Duty):
@@ -118,10 +135,8 @@ class MetaflowFollower(Duty):
         super().__init__(registry, holder)
         self._discoverer = discoverer
 
-    async def _work(self) -> None:
-        while True:
-            while await self._discoverer.discover_due(random.random):
-                pass
-            await self._discoverer.follow_flows()
-            self._went_well()
-            await asyncio.sleep(FOLLOW_S)
+    async def step(self) -> bool:
+        if await self._discoverer.discover_due(random.random):
+            return True
+        await self._discoverer.follow_flows()
+        return False

@@ -2,11 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from typing import Any
 
-from api.registry_lineage import flow_of, report_of_model, reports_of_new_version
-from runway_streams.dependency.report import Report
+from api.registry_lineage import flow_of, report_of_model, report_of_version
 from runway_streams.errors import RunwayError
 from runway_streams.registry.catalog import Entry
 from runway_streams.registry.versions import VersionEntry
@@ -19,7 +17,7 @@ _log = logging.getLogger(__name__)
 async def announce_model(state: Any, entry: Entry) -> None:
     """Puts a model that was just registered into the graph."""
     if state.lineage:
-        await _at_once(_tell(state, [report_of_model(entry, [])]), entry.model.model_id)
+        await _at_once(state.lineage.tell([report_of_model(entry)]), entry.model.model_id)
 
 
 async def announce_version(state: Any, entry: VersionEntry) -> None:
@@ -29,14 +27,10 @@ async def announce_version(state: Any, entry: VersionEntry) -> None:
 
 
 async def _tell_version(state: Any, entry: VersionEntry) -> None:
-    await _tell(state, reports_of_new_version(entry))
+    await state.lineage.tell([report_of_version(entry)])
     run = entry.version.training_run
     if state.discoverer and run and flow_of(run):
         await state.discoverer.at_once(run, entry.model_id, entry.version.version)
-
-
-async def _tell(state: Any, reports: Sequence[Report]) -> None:
-    await state.lineage.tell(reports)
 
 
 async def _at_once(work: Any, name: str) -> None:

@@ -1,7 +1,5 @@
 """What the registry says of a model and its versions, as reports to the lineage graph."""
 
-from collections.abc import Sequence
-
 from runway_streams.dependency.edge import Claim
 from runway_streams.dependency.node import MAX_ID, Node, model_node, named, split_name
 from runway_streams.dependency.refusals import BadNode
@@ -11,17 +9,19 @@ from runway_streams.registry.versions import VersionEntry
 
 REPORTER = "registry"
 VERSIONS = "registry/versions"
-"""Apart, so that a model's flow may change without a word about its versions, which never do."""
+"""Apart: a model tells all that it is made from, and of its versions each tells for itself."""
 OUT_OF_USE = ("deprecated", "archived")
-MAX_VERSIONS = 5_000
-"""Versions in use that a model is told with, the newest."""
 METAFLOW = "metaflow"
 """The namespace of flows and runs."""
 
 
-def report_of_model(entry: Entry, made: Sequence[VersionEntry]) -> Report:
-    """A model's title, owner and criticality, the flow that trains it, and those of its versions that may still be used: what
-    was made from has no say any more once its version is deprecated. Another flow ends the one before."""
+def report_of(entry: Entry | VersionEntry) -> Report:
+    """What the registry says of a model or of a version."""
+    return report_of_version(entry) if isinstance(entry, VersionEntry) else report_of_model(entry)
+
+
+def report_of_model(entry: Entry) -> Report:
+    """A model's title, owner and criticality, and the flow that trains it. Another flow ends the one before."""
     model = entry.model
     node = str(model_node(model.model_id))
     facts = {
@@ -33,29 +33,22 @@ def report_of_model(entry: Entry, made: Sequence[VersionEntry]) -> Report:
     }
     flow = _named("flow", METAFLOW, model.flow or "")
     claims = [Claim(flow, node, "produces", "declared")] if flow else []
-    in_use = [one for one in made if one.stage not in OUT_OF_USE][:MAX_VERSIONS]
-    claims += [Claim(_version(one), node, "version_of", "declared") for one in in_use]
-    at = max([entry.updated_at, *(one.stage_since for one in made)])
-    return Report(REPORTER, at, claims, [Node(node, facts)], whole_inputs=[node])
+    return Report(REPORTER, entry.updated_at, claims, [Node(node, facts)], whole_inputs=[node])
 
 
 def report_of_version(entry: VersionEntry) -> Report:
-    """A version: the features that it reads, the run that made it."""
-    version, node = entry.version, _version(entry)
-    claims = []
+    """A version: the features that it reads, the run that made it, and its model for as long as it may be used: what it was
+    made from has no say in the model any more once it is deprecated."""
+    version = entry.version
+    node, model = str(model_node(entry.model_id, version.version)), str(model_node(entry.model_id))
+    claims = [] if entry.stage in OUT_OF_USE else [Claim(node, model, "version_of", "declared")]
     for use in version.features:
         feature = _named("feature", *split_name(use.name))
         if feature:
             claims.append(Claim(feature, node, "feeds", "declared"))
     claims += _made_by(version.training_run, node)
     facts = {"stage": entry.stage, "trained_at": version.trained_at.isoformat() if version.trained_at else None}
-    return Report(VERSIONS, entry.stage_since, claims, [Node(node, facts)])
-
-
-def reports_of_new_version(entry: VersionEntry) -> list[Report]:
-    """What a version that was just registered adds, without a word about the others."""
-    node, model = _version(entry), str(model_node(entry.model_id))
-    return [Report(REPORTER, entry.created_at, [Claim(node, model, "version_of", "declared")]), report_of_version(entry)]
+    return Report(VERSIONS, entry.stage_since, claims, [Node(node, facts)], whole_outputs=[node])
 
 
 def flow_of(training_run: str | None) -> str | None:
@@ -66,10 +59,6 @@ def flow_of(training_run: str | None) -> str | None:
     """
     flow, slash, run = (training_run or "").partition("/")
     return flow if slash and flow.isidentifier() and run and "/" not in run else None
-
-
-def _version(entry: VersionEntry) -> str:
-    return str(model_node(entry.model_id, entry.version.version))
 
 
 def _made_by(training_run: str | None, node: str) -> list[Claim]:

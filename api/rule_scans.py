@@ -48,7 +48,7 @@ class RuleScans(Duty):
     def __init__(self, registry: Registry, view: MergedView, holder: str, every_s: float = EVERY_S):
         super().__init__(registry, holder)
         self.progress = Progress()
-        self._view, self._every_s = view, every_s
+        self._view, self.every_s = view, every_s
         self._compiled: OrderedDict[str, tuple[int, list[CompiledRule]]] = OrderedDict()
 
     def scanned(self) -> Scanned:
@@ -56,13 +56,9 @@ class RuleScans(Duty):
         done = self.progress
         return Scanned(done.scans, done.models, done.moves, done.last_s)
 
-    async def _work(self) -> None:
-        while True:
-            began = time.monotonic()
-            problem = await self.scan()
-            self._went_well()
-            self.problem = problem
-            await asyncio.sleep(max(0.0, self._every_s - (time.monotonic() - began)))
+    async def step(self) -> bool:
+        self.left_out = await self.scan()
+        return False
 
     async def scan(self) -> str:
         """Tries the rules of the next 1,000 models. Returns a sentence about one whose rules cannot be used, "" for none."""

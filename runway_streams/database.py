@@ -31,6 +31,8 @@ SWITCHES, SWITCH_S = 100, 0.01
 """How often, and how far apart, a new SQLite file is asked to write ahead, while others ask the same."""
 LOOK_EVERY = 100_000
 """Steps of SQLite's machine after which it looks at the clock: a few milliseconds."""
+PARAMETERS = 32_000
+"""Values of one statement; PostgreSQL takes 32,767 at most, and SQLite one less."""
 CLOCK = "runway_clock"
 QUERY = frozenset({"ssl"})
 """Parameters of a URL that are understood: how TLS is used, as libpq's sslmode."""
@@ -231,7 +233,11 @@ async def insert_new(connection: AsyncConnection, table: sa.Table, **values: Any
 async def insert_all_new(connection: AsyncConnection, table: sa.Table, rows: list[dict[str, Any]]) -> int:
     """Inserts the rows whose primary keys are not there yet, and says how many those were."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    return (await connection.execute(dialect.insert(table).values(rows).on_conflict_do_nothing())).rowcount
+    added, at_once = 0, PARAMETERS // max(1, len(table.columns))
+    for start in range(0, len(rows), at_once):
+        insert = dialect.insert(table).values(rows[start : start + at_once]).on_conflict_do_nothing()
+        added += (await connection.execute(insert)).rowcount
+    return added
 
 
 def _configure_sqlite(connection: Any, record: Any) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 
 from runway_streams.background import Background
 from runway_streams.errors import RunwayError
@@ -18,15 +19,20 @@ _log = logging.getLogger(__name__)
 
 
 class Duty(Background):
-    """A subclass does its work in `_work`, without an end, and calls `_went_well` after each piece of it.
+    """A subclass does a piece of its work in `step`, again every `every_s`. One that works in another way does so in `_work`,
+    without an end, and calls `_went_well` after each piece.
 
     A RunwayError ends the work and lets go of the lease; it begins again after 0.5 s, twice as long each time, 10 s at most,
-    here or in another process. Everything else is a bug and ends the process. `problem` says what is wrong, "" for nothing.
+    here or in another process. Everything else is a bug and ends the process. `problem` says what is wrong, "" for nothing;
+    while all else goes well it is `left_out`.
     """
 
     duty = ""
     """The name of the lease, and who changes the registry."""
     problem = ""
+    left_out = ""
+    """What alone could not be done, and why."""
+    every_s = 2.0
     leads = False
     """Whether this process does it now."""
 
@@ -35,9 +41,17 @@ class Duty(Background):
         self.lease = Lease(registry, self.duty, holder, LEASE_MS)
         self._wait = FIRST_WAIT_S
 
+    async def step(self) -> bool:
+        """Does a piece of the work; True where there is more to do at once."""
+        raise NotImplementedError
+
     async def _work(self) -> None:
         """Works until it is cancelled."""
-        raise NotImplementedError
+        while True:
+            began = time.monotonic()
+            busy = await self.step()
+            self._went_well()
+            await asyncio.sleep(0.0 if busy else max(0.0, self.every_s - (time.monotonic() - began)))
 
     async def _beside(self) -> None:
         """What every process does each time that it asks for the duty."""
@@ -65,7 +79,7 @@ class Duty(Background):
         try:
             await self.lease.while_held(self._work())
         finally:
-            self.leads = False
+            self.leads, self.left_out = False, ""
             await self._let_go()
 
     async def _let_go(self) -> None:
@@ -75,4 +89,4 @@ class Duty(Background):
             _log.info("%s: the lease runs out by itself: %s", self.duty, error)
 
     def _went_well(self) -> None:
-        self.problem, self._wait = "", FIRST_WAIT_S
+        self.problem, self._wait = self.left_out, FIRST_WAIT_S

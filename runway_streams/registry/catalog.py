@@ -1,5 +1,6 @@
 """The catalog: the models, registered by their teams or only seen by the stream."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,6 +102,12 @@ async def find(connection: AsyncConnection, model_id: str, *, lock: bool = False
     return None if row is None else entry_of(row)
 
 
+async def among(connection: AsyncConnection, model_ids: Collection[str]) -> list[Entry]:
+    """The models of these ids, by id; at most 10,000 are asked for at a time."""
+    question = sa.select(models).where(models.c.model_id.in_([one for one in model_ids if "\0" not in one]))
+    return [entry_of(row) for row in await connection.execute(question.order_by(models.c.model_id))]
+
+
 async def flows(connection: AsyncConnection, limit: int) -> list[tuple[str, str]]:
     """Registered models that are not archived and name the flow that trains them, with it, by id."""
     kept = sa.and_(models.c.registered, sa.not_(models.c.archived), models.c.document.contains('"flow":"', autoescape=True))
@@ -114,11 +121,7 @@ async def note_seen(change: Change, model_ids: list[str]) -> int:
     taken = [model_id for model_id in model_ids if "\0" not in model_id]
     count = await change.connection.scalar(sa.select(sa.func.count()).where(~models.c.registered))
     taken = taken[: max(0, MAX_UNREGISTERED - (count or 0))]
-    added = 0
-    for start in range(0, len(taken), 500):
-        rows = [_seen_row(model_id, change.now) for model_id in taken[start : start + 500]]
-        added += await insert_all_new(change.connection, models, rows)
-    return added
+    return await insert_all_new(change.connection, models, [_seen_row(model_id, change.now) for model_id in taken])
 
 
 def entry_of(row: sa.Row) -> Entry:

@@ -1,7 +1,7 @@
 """Versions: what was trained, unchanging; and in which stage each of them is."""
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import msgspec
@@ -23,7 +23,6 @@ from schemas.model import Status
 from schemas.model_settings import ReferenceProfile
 from schemas.model_version import ModelVersion, Origin, Stage
 
-PAGE = 500
 _decode = msgspec.json.Decoder(ModelVersion).decode
 _decode_profile = msgspec.json.Decoder(ReferenceProfile).decode
 
@@ -107,13 +106,22 @@ async def page(
     return [entry_of(row) for row in (await connection.execute(newest)).all()]
 
 
-async def all_of(connection: AsyncConnection, model_id: str) -> AsyncIterator[VersionEntry]:
-    """All versions of a model, newest first, a page at a time."""
-    after = None
-    while found := await page(connection, model_id, PAGE, after):
-        for entry in found:
-            yield entry
-        after = (found[-1].created_at, found[-1].version.version)
+async def among(connection: AsyncConnection, places: Collection[tuple[str, str]]) -> list[VersionEntry]:
+    """The versions of these models and names, in their order; at most 10,000 are asked for at a time."""
+    place = sa.tuple_(versions.c.model_id, versions.c.version)
+    question = sa.select(versions).where(place.in_(list(places))).order_by(versions.c.model_id, versions.c.version)
+    return [entry_of(row) for row in await connection.execute(question)]
+
+
+async def of_run(connection: AsyncConnection, model_id: str, run: str) -> VersionEntry | None:
+    """The oldest version of a model that this run has made."""
+    said = f'"training_run":{as_text(run)}'
+    question = sa.select(versions).where(
+        versions.c.model_id == model_id, versions.c.document.contains(said, autoescape=True)
+    )
+    rows = await connection.execute(question.order_by(versions.c.created_at, versions.c.version))
+    # A hyperparameter may be called so too.
+    return next((entry for entry in map(entry_of, rows) if entry.version.training_run == run), None)
 
 
 async def profile_of(connection: AsyncConnection, entry: VersionEntry) -> ReferenceProfile | None:

@@ -2,8 +2,11 @@
 what could not be had is had later, over restarts.
 """
 
+from dataclasses import replace
+
 import pytest
 
+from api import lineage_duties
 from api.discoverer import POLL_MS, Discoverer, as_version
 from api.lineage_duties import SETTLED_MS, RegistryFollower
 from api.lineage_parts import open_lineage
@@ -11,8 +14,9 @@ from runway_streams.config import Config
 from runway_streams.dependency.metaflow.discovery import FIRST_WAIT_MS, Discovery
 from runway_streams.dependency.metaflow.local import MetaflowFolder
 from runway_streams.dependency.metaflow.version import VersionFromRun
-from runway_streams.dependency.refusals import BadReport
+from runway_streams.dependency.refusals import BadReport, QueueFull
 from runway_streams.dependency.report import Report
+from runway_streams.dependency.stores import sql_discoveries
 from runway_streams.errors import DependencyDown, RunwayError
 from runway_streams.ground_truth.model_settings_store import wall_clock
 from runway_streams.registry import catalog, versions
@@ -57,6 +61,19 @@ async def edges(api, node, direction="upstream"):
     return {(edge.upstream, edge.kind, edge.downstream) for edge in found.found}
 
 
+def told_to(api, monkeypatch):
+    """What the graph is told from now on."""
+    told = []
+    tell = api.lineage.graph.tell
+
+    async def noted(reports):
+        told.extend(report.nodes[0].id for report in reports)
+        return await tell(reports)
+
+    monkeypatch.setattr(api.lineage.graph, "tell", noted)
+    return told
+
+
 async def registered(api, *new: Model | tuple[str, ModelVersion]):
     async with api.registry.change("test") as change:
         for one in new:
@@ -71,7 +88,7 @@ async def test_what_the_registry_says_is_in_the_graph_and_a_flow_that_is_changed
     await registered(
         api, Model("fraud", name="Fraud", owner="risk", criticality="critical", flow="FraudFlow"), ("fraud", version)
     )
-    await follower.follow()
+    await follower.step()
     assert await edges(api, "model:fraud") == {
         ("flow:metaflow/FraudFlow", "produces", "model:fraud"), ("model:fraud@7", "version_of", "model:fraud"),
     }  # fmt: skip
@@ -81,12 +98,11 @@ async def test_what_the_registry_says_is_in_the_graph_and_a_flow_that_is_changed
     }  # fmt: skip
     facts = (await api.lineage.graph.store.nodes(["model:fraud"]))["model:fraud"].facts
     assert (facts["title"], facts["owner"], facts["criticality"]) == ("Fraud", "risk", "critical")
-    assert (await api.lineage.discoveries.of_version("fraud", "7")).pathspec == "FraudFlow/7"
     api.clock += 1_000
     async with api.registry.change("test") as change:
         before = (await catalog.get(change.connection, "fraud")).model
         await catalog.replace(change, Model("fraud", flow="NewFlow", features=before.features))
-    await follower.follow()
+    await follower.step()
     assert ("flow:metaflow/FraudFlow", "produces", "model:fraud") not in await edges(api, "model:fraud")
     assert ("flow:metaflow/NewFlow", "produces", "model:fraud") in await edges(api, "model:fraud")
 
@@ -95,11 +111,11 @@ async def test_what_a_deprecated_version_was_made_from_reaches_its_model_no_more
     old = ModelVersion("1", features=[FeatureUse("f/old")])
     new = ModelVersion("2", features=[FeatureUse("f/new")])
     await registered(api, Model("m"), ("m", old, "production"), ("m", new, "production"))
-    await follower.follow()
+    await follower.step()
     api.clock += 1_000
     async with api.registry.change("test") as change:
         await versions.move(change, "m", "1", "deprecated", "replaced")
-    await follower.follow()
+    await follower.step()
     reached = {
         node: (await api.lineage.graph.walk(node, "downstream", 5)).found.walk.steps
         for node in ("feature:f/old", "feature:f/new")
@@ -113,27 +129,9 @@ async def test_a_run_whose_name_no_node_can_have_is_left_out_and_holds_up_nothin
         ModelVersion(str(number), training_run=run) for number, run in enumerate(["FraudFlow/12\r", "F/" + "\u8a31" * 460])
     ]
     await registered(api, Model("m"), *(("m", version) for version in odd), Model("n", flow="TrainN"))
-    await follower.follow()
+    await follower.step()
     assert await edges(api, "model:n") == {("flow:metaflow/TrainN", "produces", "model:n")}
     assert ("model:m@0", "version_of", "model:m") in await edges(api, "model:m")
-
-
-async def test_what_the_graph_refuses_of_the_registry_holds_up_nothing(api, follower, monkeypatch, caplog):
-    await registered(api, Model("fraud", flow="FraudFlow"), Model("churn", flow="ChurnFlow"))
-    apply = api.lineage.graph.store.apply
-
-    async def refusing(reports):
-        if any(claim.downstream == "model:churn" for report in reports for claim in report.claims):
-            raise BadReport("It touches too much.")
-        await apply(reports)
-
-    monkeypatch.setattr(api.lineage.graph.store, "apply", refusing)
-    await follower.follow()
-    await follower.follow()
-    assert await edges(api, "model:fraud") == {("flow:metaflow/FraudFlow", "produces", "model:fraud")}
-    assert [one for one in caplog.messages if "It touches" in one] == [
-        "What the registry says is not told whole: It touches too much."
-    ]
 
 
 async def test_a_report_from_the_future_is_refused(api):
@@ -162,24 +160,90 @@ async def test_a_run_that_cannot_be_taken_holds_up_no_other(api, flows, discover
 
 async def test_changes_that_are_committed_late_are_told_too_and_old_ones_once(api, follower, monkeypatch):
     await registered(api, Model("one"))
-    await follower.follow()
+    await follower.step()
     assert await api.lineage.cursors.get("registry", 0) == 0, "too young for another not to come before it"
     api.clock += SETTLED_MS + 1
     await registered(api, Model("two"))
-    told = []
-    tell = api.lineage.graph.tell
+    told = told_to(api, monkeypatch)
+    await follower.step()
+    await follower.step()
+    assert told == ["model:two"]
+    assert await api.lineage.cursors.get("registry", 0) > 0
+    await RegistryFollower(api.registry, api.lineage, "another").step()
+    assert told == ["model:two", "model:two"], "another process goes on at the cursor"
+
+
+async def test_of_a_change_the_version_that_it_names_is_told_and_no_other(api, follower, monkeypatch):
+    await registered(api, Model("m"), *(("m", ModelVersion(str(number))) for number in range(20)))
+    await follower.step()
+    told = told_to(api, monkeypatch)
+    async with api.registry.change("test") as change:
+        await versions.move(change, "m", "7", "training", "try it")
+    await follower.step()
+    assert told == ["model:m@7"]
+
+
+async def test_many_versions_are_told_in_portions_and_their_runs_are_noted_each(api, follower, monkeypatch):
+    api.lineage = follower._lineage = replace(api.lineage, metaflow=Away())
+    monkeypatch.setattr(lineage_duties, "EDGES", 10)
+    await registered(api, Model("m"), *(("m", ModelVersion(str(one), training_run=f"M/{one}")) for one in range(20)))
+    sizes, tell = [], api.lineage.graph.tell
 
     async def noted(reports):
-        told.extend(report.nodes[0].id for report in reports)
+        sizes.append((len(reports), sum(len(report.claims) for report in reports)))
         return await tell(reports)
 
     monkeypatch.setattr(api.lineage.graph, "tell", noted)
-    await follower.follow()
-    await follower.follow()
-    assert told == ["model:two"]
-    assert await api.lineage.cursors.get("registry", 0) > 0
-    await RegistryFollower(api.registry, api.lineage, "another").follow()
-    assert told == ["model:two", "model:two"], "another process goes on at the cursor"
+    await follower.step()
+    assert sum(reports for reports, _ in sizes) == 21
+    assert max(claims for _, claims in sizes) <= 10
+    assert await api.lineage.discoveries.counts() == {"pending": 20}
+
+
+async def test_a_row_that_the_graph_refuses_holds_up_no_other_and_is_said(api, follower):
+    await registered(api, Model("odd"))
+    api.clock -= 2 * HOUR  # another process's clock was ahead
+    await registered(api, Model("good", flow="TrainGood"))
+    await follower.step()
+    assert await edges(api, "model:good") == {("flow:metaflow/TrainGood", "produces", "model:good")}
+    assert follower.left_out.startswith("The lineage graph has not all that the registry says: A report of registry lies in")
+    await follower.step()
+    assert follower.left_out, "until the next change is told as it should be"
+    await registered(api, Model("other"))
+    await follower.step()
+    assert follower.left_out == ""
+
+
+async def test_while_nothing_more_can_be_kept_changes_stay_and_are_told_later(api, follower, monkeypatch):
+    api.lineage = follower._lineage = replace(api.lineage, metaflow=Away())
+    monkeypatch.setattr(sql_discoveries, "MAX_PENDING", 1)
+    await registered(api, Model("m"), ("m", ModelVersion("1", training_run="M/1")))
+    await follower.step()
+    await registered(api, ("m", ModelVersion("2", training_run="M/2")))
+    api.clock += SETTLED_MS + 1
+    for _ in range(2):
+        with pytest.raises(QueueFull):
+            await follower.step()
+    await api.lineage.discoveries.done("M/1", api.clock)
+    await follower.step()
+    assert await api.lineage.discoveries.counts() == {"done": 1, "pending": 1}
+    assert ("run:metaflow/M%2F2", "produces", "model:m@2") in await edges(api, "model:m@2")
+
+
+async def test_runs_that_were_noted_before_are_not_too_many(api, monkeypatch):
+    monkeypatch.setattr(sql_discoveries, "MAX_PENDING", 2)
+    both = [Discovery(pathspec="M/1"), Discovery(pathspec="M/2")]
+    assert await api.lineage.discoveries.ask(both, api.clock) == 2
+    assert await api.lineage.discoveries.ask(both, api.clock) == 0
+    with pytest.raises(QueueFull):
+        await api.lineage.discoveries.ask([Discovery(pathspec="M/3")], api.clock)
+    assert await api.lineage.discoveries.counts() == {"pending": 2}
+
+
+async def test_without_metaflow_no_run_is_asked_for(api, follower):
+    await registered(api, Model("m"), ("m", ModelVersion("1", training_run="M/1")))
+    await follower.step()
+    assert await api.lineage.discoveries.counts() == {}
 
 
 async def test_a_registration_asks_metaflow_at_once_and_runs_upstream_afterwards(api, flows, discoverer):

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from runway_streams.database import Database, database_url, insert_new
+from runway_streams.database import Database, database_url, insert_all_new, insert_new
 from runway_streams.errors import ConfigError, DependencyDown, Refused, TooSlow
 from runway_streams.registry.migrate import MIGRATIONS
 from runway_streams.registry.tables import leases, metadata
@@ -73,6 +73,14 @@ async def test_of_many_that_insert_one_row_one_wins(database):
     won = await asyncio.gather(*map(insert, range(20)))
     assert won.count(True) == 1
     assert await holder_of(database) == str(won.index(True))
+
+
+async def test_more_rows_than_one_statement_takes_are_inserted_and_only_new_ones_are_counted(database):
+    rows = [{"duty": str(number), "holder": "a", "until": 1} for number in range(11_000)]
+    async with database.write() as connection:
+        assert await insert_all_new(connection, leases, rows[:10]) == 10
+        assert await insert_all_new(connection, leases, rows) == 10_990
+        assert await connection.scalar(sa.select(sa.func.count()).select_from(leases)) == 11_000
 
 
 async def test_a_server_that_is_gone_is_a_dependency_that_is_down(tmp_path_factory, tmp_path):

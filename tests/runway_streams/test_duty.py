@@ -15,22 +15,18 @@ from tests.running import eventually
 
 class Count(Duty):
     duty = task_name = "count"
+    every_s = 0.02
 
     def __init__(self, registry, holder):
         super().__init__(registry, holder)
-        self.done, self.at_work, self.broken = 0, False, False
+        self.done, self.broken, self.left = 0, False, ""
 
-    async def _work(self):
-        self.at_work = True
-        try:
-            while True:
-                if self.broken:
-                    raise DependencyDown("It is away.")
-                self.done += 1
-                self._went_well()
-                await asyncio.sleep(0.02)
-        finally:
-            self.at_work = False
+    async def step(self):
+        if self.broken:
+            raise DependencyDown("It is away.")
+        self.done += 1
+        self.left_out = self.left
+        return False
 
 
 async def test_one_at_a_time_and_the_next_takes_over(database, monkeypatch):
@@ -41,9 +37,9 @@ async def test_one_at_a_time_and_the_next_takes_over(database, monkeypatch):
         part.start()
     try:
         while parts:
-            await eventually(lambda: any(part.at_work for part in parts), 10)
+            await eventually(lambda: any(part.leads for part in parts), 10)
             await asyncio.sleep(0.3)
-            (leader,) = [part for part in parts if part.at_work]
+            (leader,) = [part for part in parts if part.leads]
             parts.remove(leader)
             await leader.stop()
             assert leader.done > 1
@@ -65,6 +61,18 @@ async def test_what_is_away_is_tried_again_and_said(database):
         await part.stop()
 
 
+async def test_what_alone_could_not_be_done_is_said_while_the_rest_goes_on(database):
+    part = Count(Registry(database, wall_clock, lambda settings: None), "a")
+    part.left = "One of them is odd."
+    part.start()
+    try:
+        await eventually(lambda: part.done > 2 and part.problem == "One of them is odd.", 10)
+        part.left = ""
+        await eventually(lambda: not part.problem, 10)
+    finally:
+        await part.stop()
+
+
 async def test_a_database_that_goes_and_comes_back_is_a_pause(tmp_path_factory, tmp_path, monkeypatch):
     monkeypatch.setattr(duty, "LEASE_MS", 1_000)
     with PostgresServer(tmp_path_factory.mktemp("bounced")) as server:
@@ -73,11 +81,11 @@ async def test_a_database_that_goes_and_comes_back_is_a_pause(tmp_path_factory, 
         part = Count(Registry(database, wall_clock, lambda settings: None), "a")
         part.start()
         try:
-            await eventually(lambda: part.at_work, 10)
+            await eventually(lambda: part.leads, 10)
             await asyncio.to_thread(server.stop, "immediate")
-            await eventually(lambda: "does not answer" in part.problem and not part.at_work, 15, lambda: part.problem)
+            await eventually(lambda: "does not answer" in part.problem and not part.leads, 15, lambda: part.problem)
             await asyncio.to_thread(server.start)
-            await eventually(lambda: part.at_work and not part.problem, 15, lambda: part.problem)
+            await eventually(lambda: part.leads and not part.problem, 15, lambda: part.problem)
         finally:
             await part.stop()
         await database.close()

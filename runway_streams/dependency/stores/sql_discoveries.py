@@ -30,10 +30,11 @@ class SqlDiscoveries:
         if not rows:
             return 0
         async with self._database.write() as connection:
+            new = await insert_all_new(connection, discoveries, rows)
             pending = sa.select(sa.func.count()).select_from(discoveries).where(discoveries.c.state == "pending")
-            if (await connection.execute(pending)).scalar_one() + len(rows) > MAX_PENDING:
+            if new and (await connection.execute(pending)).scalar_one() > MAX_PENDING:  # and none of them is noted
                 raise QueueFull(f"{MAX_PENDING} runs wait for Metaflow already.", "See that it answers (`runway doctor`).")
-            return await insert_all_new(connection, discoveries, rows)
+            return new
 
     async def due(self, now: int, limit: int = BATCH) -> list[Discovery]:
         """Those to be asked for now, the longest due first."""
