@@ -11,6 +11,7 @@ from api.documents import answer, read_document
 from api.lineage_questions import parse_as_of, parse_depth, parse_direction, parse_node_parameter, parse_types
 from api.pages import Page, Whole, parse_filter, parse_page
 from api.problems import Problem, bad_request
+from runway_streams.dependency.digests import SORTED_BY, node_digest
 from runway_streams.dependency.edge import Claim, Direction, Edge
 from runway_streams.dependency.graph import Answer, LineageGraph, Walked
 from runway_streams.dependency.impact import Affected, affected, blast_radius, rank
@@ -126,7 +127,7 @@ def report_of(declared: Declaration, at: int) -> Report:
 
 
 async def _walked(request: Request, node: str | None, default: Direction, known: frozenset[str]) -> Response:
-    page = parse_page(request, tuple[Whole, Whole, Whole, str], known)
+    page = parse_page(request, tuple[Whole, Whole, Whole, str, str], known)
     given = dict(request.query_params)
     node = node or parse_node_parameter(given)
     direction, depth, types = parse_direction(given, default), parse_depth(given), parse_types(given)
@@ -151,12 +152,14 @@ async def _walked(request: Request, node: str | None, default: Direction, known:
 
 
 def _after(ranked: list[Affected], page: Page) -> list[Affected]:
-    left = [one for one in ranked if page.after is None or _place_of(one) > page.after]
+    left = sorted((one for one in ranked if page.after is None or _place_of(one) > page.after), key=_place_of)
     return left[: page.limit + 1]
 
 
 def _place_of(one: Affected) -> list[Any]:
-    return [rank(one), one.distance, MILLIONTHS - round(one.confidence * MILLIONTHS), one.id]
+    # A whole name would not fit into a URL, beside that of the node which is asked about.
+    digest = node_digest(one.id).hex() if len(one.id) > SORTED_BY else ""
+    return [rank(one), one.distance, MILLIONTHS - round(one.confidence * MILLIONTHS), one.id[:SORTED_BY], digest]
 
 
 def _item(walk: Walk, one: Affected) -> LineageItem:

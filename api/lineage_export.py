@@ -1,5 +1,6 @@
 """`/v1/lineage/export`: a part of the graph as others read it: Graphviz' DOT, or OpenLineage's events."""
 
+import asyncio
 from typing import Any
 
 from starlette.requests import Request
@@ -17,6 +18,8 @@ from runway_streams.errors import DependencyDown
 
 QUESTION = frozenset({"node", "direction", "depth", "as_of", "format"})
 FORMATS = ("dot", "openlineage")
+EXPORT_S = 30.0
+"""The longest that all questions of one export to the graph may take."""
 
 
 async def get_export(request: Request) -> Response:
@@ -29,7 +32,11 @@ async def get_export(request: Request) -> Response:
     node, direction, depth = parse_node_parameter(given), parse_direction(given, "upstream"), parse_depth(given)
     now = request.app.state.now()
     as_of = parse_as_of(given, now)
-    nodes, edges = await _part(request.app.state.lineage, node, direction, depth, as_of)
+    try:
+        async with asyncio.timeout(EXPORT_S):
+            nodes, edges = await _part(request.app.state.lineage, node, direction, depth, as_of)
+    except TimeoutError:
+        raise _too_large(f"The graph has not told all of it within {EXPORT_S:.0f} s.") from None
     if wanted == "openlineage":
         return answer(to_events(edges, now if as_of is None else as_of))
     return Response(to_dot(edges, nodes), media_type="text/vnd.graphviz")

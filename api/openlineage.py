@@ -10,21 +10,22 @@ from runway_streams.dependency.openlineage.event import split_batch
 from runway_streams.dependency.openlineage.intake import OpenLineageIntake, Taken
 from runway_streams.dependency.refusals import BadReport
 from schemas.openlineage import MAX_EVENT_BYTES
-from schemas.openlineage_answers import BatchAnswer, BatchSummary, FailedEvent
+from schemas.openlineage_answers import BatchAnswer, BatchSummary, EventAnswer, EventNote, FailedEvent
 
 EVENT = "/api/v1/lineage"
 """Where every client sends to, unless it is told otherwise."""
 BATCH = "/api/v1/lineage/batch"
-MAX_BATCH_BYTES = 8 * MAX_EVENT_BYTES
+MAX_BATCH_BYTES = 2 * MAX_EVENT_BYTES
 """Bytes of a batch, unpacked."""
 
 
 async def post_event(request: Request) -> Response:
-    """`POST /api/v1/lineage`: takes one event: 201 once it is in the graph, 202 while it waits for it; 400 for half an event."""
+    """`POST /api/v1/lineage`: takes one event: 201 once it is in the graph, 202 while it waits for it; 400 for half an event.
+    The answer names what of it was left out."""
     taken = await _intake(request).take([await read_packed_body(request, MAX_EVENT_BYTES)])
     if taken.refused:
         raise bad_request("invalid-event", taken.refused[0].reason)
-    return Response(status_code=201 if taken.in_graph else 202)
+    return answer(EventAnswer([one.note for one in taken.notes]), 201 if taken.in_graph else 202)
 
 
 async def post_batch(request: Request) -> Response:
@@ -49,7 +50,7 @@ def batch_answer(taken: Taken) -> BatchAnswer:
     failed = [FailedEvent(one.index, one.reason) for one in taken.refused]
     summary = BatchSummary(taken.received, taken.received - len(failed), len(failed))
     status = "success" if not failed else "partial_success" if summary.successful else "failure"
-    return BatchAnswer(status, summary, failed)  # type: ignore[arg-type]
+    return BatchAnswer(status, summary, failed, [EventNote(one.index, one.note) for one in taken.notes])  # type: ignore[arg-type]
 
 
 def _intake(request: Request) -> OpenLineageIntake:

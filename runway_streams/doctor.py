@@ -5,12 +5,17 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from runway_streams.config import Config, running_stack
 from runway_streams.errors import RunwayError
 from runway_streams.topics import Level, inspect_topics
 
+if TYPE_CHECKING:
+    from runway_streams.dependency.metaflow.runs import MetaflowRuns
+
 ARCHIVE_LIMIT_S = 20.0
+METAFLOW_LIMIT_S = 20.0
 # It runs daily; two hours for the run itself.
 LATE_BATCH = timedelta(hours=26)
 LATE_CHANGE = timedelta(minutes=1)
@@ -138,7 +143,11 @@ async def _lineage(config: Config) -> AsyncIterator[Check]:
     from api.lineage_parts import open_lineage
     from runway_streams.ground_truth.model_settings_store import wall_clock
 
-    lineage = open_lineage(config, wall_clock)
+    try:
+        lineage = open_lineage(config, wall_clock)
+    except RunwayError as error:
+        yield Check("fail", "lineage", error.sentence, error.remedy)
+        return
     async with aclosing(lineage):
         try:
             await lineage.graph.store.prepare()
@@ -151,12 +160,17 @@ async def _lineage(config: Config) -> AsyncIterator[Check]:
         yield judge_lineage(waiting, aside, runs, follows_metaflow=lineage.metaflow is not None)
         if lineage.metaflow is None:
             return
-        try:
-            await lineage.metaflow.ping()
-        except RunwayError as error:
-            yield Check("fail", "metaflow", error.sentence, error.remedy or "Check RUNWAY_METAFLOW.")
-        else:
-            yield Check("ok", "metaflow", "Metaflow answers.")
+        yield await _metaflow(lineage.metaflow)
+
+
+async def _metaflow(metaflow: "MetaflowRuns") -> Check:
+    try:
+        await asyncio.wait_for(metaflow.ping(), METAFLOW_LIMIT_S)
+    except TimeoutError:
+        return Check("fail", "metaflow", f"Metaflow has not answered within {METAFLOW_LIMIT_S:.0f} s.", "See that it runs.")
+    except RunwayError as error:
+        return Check("fail", "metaflow", error.sentence, error.remedy or "Check RUNWAY_METAFLOW.")
+    return Check("ok", "metaflow", "Metaflow answers.")
 
 
 def judge_lineage(waiting: int, aside: int, runs: int, *, follows_metaflow: bool) -> Check:

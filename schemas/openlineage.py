@@ -1,26 +1,31 @@
 """OpenLineage: the events of the open lineage standard 2-0-2, as Airflow, Spark, dbt and Feast send them.
 
-Only what lineage is made from is read; every other field and facet is allowed and left alone. Of a facet nothing is required,
-for producers leave parts out, send null, or send `_deleted` alone. Of an event `eventTime` (with an offset), `producer` and who
-it is about are required; `eventType` is not, and neither is `schemaURL`, which old clients leave out.
+Only what lineage is made from is read; every other field and facet is allowed and left alone. Of an event `eventTime` (with an
+offset), `producer` and who it is about are required; `eventType` is not, and neither is `schemaURL`, which old clients leave out.
+
+Facets are not decoded with their event: one that is wrong would take the event along. Of a facet nothing is required, for
+producers leave parts out, send null, or send `_deleted` alone; their names have no bounds here, as each is judged by itself.
 """
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from msgspec import Meta, Raw, Struct, field
 
-MAX_EVENT_BYTES = 1 << 20
-"""Bytes of one event, unpacked."""
+MAX_EVENT_BYTES = 4 << 20
+"""Bytes of one event, unpacked: enough for MAX_DATASETS, or for MAX_COLUMNS with a source each, by names of 64 characters."""
 MAX_DATASETS = 10_000
 """Inputs and outputs of one event together."""
 MAX_COLUMNS = 10_000
 """Columns of one dataset's column lineage, and input columns of one of them."""
 MAX_NAME = 512
 """Characters of a namespace, a name or a column."""
+MAX_SYMLINKS = 100
+"""Other names of one dataset."""
 
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
+MapIndex = Annotated[int, Meta(ge=-1, lt=1 << 31)]
 Time = Annotated[datetime, Meta(tz=True)]
 Uri = Annotated[str, Meta(min_length=1, max_length=4_096)]
 EventType = Literal["START", "RUNNING", "COMPLETE", "ABORT", "FAIL", "OTHER"]
@@ -33,43 +38,70 @@ class JobName(Struct):
     name: Name
 
 
+class ParentRunId(Struct, rename="camel"):
+    """The id of the run that started another; by the standard a UUID."""
+
+    run_id: str | None = None
+
+
 class ParentRun(Struct):
-    """The run that started this one; of its facet only the job is used."""
+    """The run that started this one."""
 
     job: JobName | None = None
+    run: ParentRunId | None = None
+
+
+class AirflowMappedTask(Struct, rename="camel"):
+    """Airflow's own facet of one of the runs into which a task was mapped, until it was removed for `airflow`."""
+
+    map_index: MapIndex | None = None
+
+
+class AirflowTaskInstance(Struct):
+    """An instance of a task; it has a `map_index` if it is one of those into which its task was mapped."""
+
+    map_index: MapIndex | None = None
+
+
+class Airflow(Struct, rename="camel"):
+    """Airflow's own facet of a run."""
+
+    task_instance: AirflowTaskInstance | None = None
 
 
 class RunFacets(Struct, rename="camel"):
     """Facets of a run. `parentRun` is how clients before 1.0 wrote `parent`."""
 
-    parent: ParentRun | None = None
-    parent_run: ParentRun | None = None
+    parent: Raw = Raw()
+    parent_run: Raw = Raw()
+    airflow: Raw = Raw()
+    airflow_mapped_task: Raw = field(name="airflow_mappedTask", default=Raw())
 
 
 class Run(Struct, rename={"run_id": "runId"}):
     """One run of a job."""
 
     run_id: UUID
-    facets: RunFacets | None = None
+    facets: Raw = Raw()
 
 
 class FeastFeatureView(Struct):
     """Feast's own facet of the job that stands for a feature view: the features that it has."""
 
     name: str | None = None
-    features: Annotated[list[Name], Meta(max_length=MAX_COLUMNS)] | None = None
+    features: Annotated[list[str], Meta(max_length=MAX_COLUMNS)] | None = None
 
 
 class JobFacets(Struct):
     """Facets of a job."""
 
-    feast_feature_view: FeastFeatureView | None = field(name="feast_featureView", default=None)
+    feast_feature_view: Raw = field(name="feast_featureView", default=Raw())
 
 
 class Job(JobName):
     """A job and its facets."""
 
-    facets: JobFacets | None = None
+    facets: Raw = Raw()
 
 
 class DatasetType(Struct, rename="camel"):
@@ -87,23 +119,23 @@ class DatasetVersion(Struct, rename="camel"):
 class Symlink(Struct):
     """Another name of a dataset; `type` is `TABLE` or `LOCATION`."""
 
-    namespace: Name
-    name: Name
+    namespace: str
+    name: str
     type: str | None = None
 
 
 class Symlinks(Struct):
     """The other names of a dataset."""
 
-    identifiers: Annotated[list[Symlink], Meta(max_length=100)] | None = None
+    identifiers: Annotated[list[Symlink], Meta(max_length=MAX_SYMLINKS)] | None = None
 
 
 class InputColumn(Struct):
     """A column that another is made from."""
 
-    namespace: Name
-    name: Name
-    field: Name
+    namespace: str
+    name: str
+    field: str
 
 
 class OutputColumn(Struct, rename="camel"):
@@ -115,17 +147,17 @@ class OutputColumn(Struct, rename="camel"):
 class ColumnLineage(Struct):
     """What the columns of a dataset are made from, by name; `dataset` are the columns that decide on all of it: filters, joins."""
 
-    fields: Annotated[dict[Name, OutputColumn], Meta(max_length=MAX_COLUMNS)] | None = None
+    fields: Annotated[dict[str, OutputColumn], Meta(max_length=MAX_COLUMNS)] | None = None
     dataset: Annotated[list[InputColumn], Meta(max_length=MAX_COLUMNS)] | None = None
 
 
 class DatasetFacets(Struct, rename="camel"):
     """Facets of a dataset."""
 
-    dataset_type: DatasetType | None = None
-    version: DatasetVersion | None = None
-    symlinks: Symlinks | None = None
-    column_lineage: ColumnLineage | None = None
+    dataset_type: Raw = Raw()
+    version: Raw = Raw()
+    symlinks: Raw = Raw()
+    column_lineage: Raw = Raw()
 
 
 class Dataset(Struct):
@@ -133,7 +165,7 @@ class Dataset(Struct):
 
     namespace: Name
     name: Name
-    facets: DatasetFacets | None = None
+    facets: Raw = Raw()
 
 
 Datasets = Annotated[list[Dataset], Meta(max_length=MAX_DATASETS)]
@@ -182,11 +214,10 @@ class DatasetEvent(Struct, rename="camel"):
 Event = RunEvent | JobEvent | DatasetEvent
 
 
-class EventKind(Struct, rename={"schema_url": "schemaURL", "event_type": "eventType"}):
+class EventKind(Struct, rename={"schema_url": "schemaURL"}):
     """What tells the three events apart; nothing in it is decoded twice."""
 
-    schema_url: str | None = None
-    event_type: str | None = None
+    schema_url: Any = None
     run: Raw = Raw()
     job: Raw = Raw()
     dataset: Raw = Raw()

@@ -1,8 +1,21 @@
-"""OpenLineage answers: what became of a batch of events."""
+"""OpenLineage answers: what became of an event, or of a batch of them."""
 
 from typing import Literal
 
 from msgspec import Struct
+
+
+class EventAnswer(Struct):
+    """What of an event was left out, though it was taken: a facet that cannot be read, a name that is too long."""
+
+    notes: list[str]
+
+
+class EventNote(Struct):
+    """The same of an event of a batch, by its place, from 0."""
+
+    index: int
+    note: str
 
 
 class BatchSummary(Struct):
@@ -27,3 +40,4 @@ class BatchAnswer(Struct):
     status: Literal["success", "partial_success", "failure"]
     summary: BatchSummary
     failed_events: list[FailedEvent]
+    notes: list[EventNote]

@@ -1,6 +1,7 @@
 """Report: what one reporter has seen at one time; the one way by which the graph changes.
 
-A report that is brought twice changes nothing, and reports may come out of order: see `spans.py`.
+A report that is brought twice changes nothing, and reports may come out of order: what is in force is the same then, and what
+of the past is not, `spans.missed` says.
 """
 
 import msgspec

@@ -46,8 +46,10 @@ def sighted(spans: list[Span], at: int, absences: Sequence[int] = ()) -> list[Sp
 def missed(spans: list[Span], at: int) -> list[Span]:
     """The spans once the edge was not there at `at`, though all edges were told.
 
-    The span that covers `at` ends there; where the edge was seen again later, which came first, it begins anew at that
-    sighting; those between are not known any more. An absence at the very time of the first sighting takes nothing back.
+    The span that covers `at` ends there; where the edge was seen again later, which came first, it begins anew at the last
+    sighting, for no other is kept: as of a time between the absence and that sighting the edge is not in force, though it may
+    have been seen there, and the part before the absence has its first sighting as its last. An absence at the very time of the
+    first sighting takes nothing back.
 
     >>> missed([Span(10, 15)], 20)
     [Span(start=10, last_seen=15, end=20)]

@@ -27,7 +27,11 @@ class LineageStore(Protocol):
     async def apply(self, reports: Sequence[Report]) -> None:
         """Takes reports, all or none. The same again changes nothing; two at a time lose nothing of either. A node's facts
         are replaced key by key by those of the newest report. Reports are checked by the caller (`check_report`).
-        Raises BadReport where they touch more than MAX_SPANS."""
+        Raises BadReport where they touch more than MAX_SPANS.
+
+        Reports may come in any order: what is in force after them is the same. The past is as `spans.py` has it: of a span
+        its first and its last sighting are kept, so an absence that is told late, and lies between them, ends the span there, and
+        lets it begin anew at the last sighting; those between the absence and that one are not known any more."""
 
     async def nodes(self, ids: Collection[str]) -> dict[str, Node]:
         """Those of the nodes that are known."""

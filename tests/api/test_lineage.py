@@ -1,7 +1,11 @@
 """`/v1/models/{id}/lineage`, `/v1/impact`, `/v1/lineage/...`, `/v1/incidents`, over both databases."""
 
+from urllib.parse import quote
+
 import pytest
 
+from api.pages import MAX_CURSOR
+from runway_streams.dependency.node import MAX_ID
 from runway_streams.errors import DependencyDown
 from runway_streams.registry import catalog, statuses, versions
 from schemas.model import Model
@@ -64,6 +68,27 @@ async def test_pages_give_every_node_once(client):
         if cursor is None:
             break
     assert (len(found), len(set(found))) == (6, 6)
+
+
+async def test_pages_of_the_longest_names_give_every_node_once(client):
+    """Names that differ in their last character alone, about a node whose name is as long: all of it has to fit into a URL."""
+    long = quote("\u8cc7" * 200, safe="")
+    start, ends = f"dataset:{long}/{long}", [f"dataset:{long}/{long}{number}" for number in range(5)]
+    ends.append(f"dataset:{long}/" + quote("\u8cc7" * (MAX_ID // 9 - 202), safe=""))
+    assert len(start) > 3_600
+    assert MAX_ID - 20 < max(map(len, ends)) <= MAX_ID
+    edges = [{"upstream": start, "downstream": end} for end in ends]
+    assert (await client.post("/v1/lineage/declarations", json={"edges": edges})).status_code == 200
+    found, cursor = [], None
+    while True:
+        answer = await client.get("/v1/impact", params={"node": start, "limit": 1} | ({"cursor": cursor} if cursor else {}))
+        assert answer.status_code == 200, answer.text
+        found += [one["id"] for one in answer.json()["items"]]
+        cursor = answer.json()["next_cursor"]
+        if cursor is None:
+            break
+        assert len(cursor) < MAX_CURSOR
+    assert sorted(found) == sorted(ends)
 
 
 async def test_a_model_s_lineage_is_what_it_is_made_from_or_what_uses_it(client):

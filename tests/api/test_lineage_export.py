@@ -1,16 +1,20 @@
 """The export: what was told as OpenLineage comes out as OpenLineage, and as DOT; whole or not at all."""
 
+import asyncio
+
 import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from api import lineage_export
 from api.lineage_export import get_export
 from api.problems import EXCEPTION_HANDLERS
 from runway_streams.database import Database
 from runway_streams.dependency.edge import Claim
 from runway_streams.dependency.graph import LineageGraph
 from runway_streams.dependency.openlineage.event import read_event, split_batch
+from runway_streams.dependency.openlineage.facets import LeftOut
 from runway_streams.dependency.openlineage.reports import static_report
 from runway_streams.dependency.report import Report
 from runway_streams.dependency.stores.migrate import MIGRATIONS
@@ -32,8 +36,10 @@ class Store(SqlStore):
     """A store that can be taken away."""
 
     down = False
+    waits = 0.0
 
     async def edges(self, *question):
+        await asyncio.sleep(self.waits)
         if self.down:
             raise DependencyDown("The graph is away.")
         return await super().edges(*question)
@@ -63,7 +69,7 @@ async def export(http, **question):
 async def test_openlineage_can_be_read_back(http):
     found = await export(http, format="openlineage")
     assert found.status_code == 200
-    reports = [static_report(read_event(raw)) for raw in split_batch(found.content)]
+    reports = [static_report(read_event(raw), LeftOut()) for raw in split_batch(found.content)]
     told = {(one.upstream, one.downstream, one.kind) for report in reports for one in report.claims}
     assert told == {(one.upstream, one.downstream, one.kind) for one in CLAIMS[:-1]}
 
@@ -100,3 +106,13 @@ async def test_half_a_graph_is_not_exported(store, http):
     assert (found.status_code, found.json()["type"]) == (422, "urn:runway:problem:large-export")
     store.down = True
     assert (await export(http)).status_code == 503
+
+
+async def test_an_export_has_one_limit_of_time(store, http, monkeypatch):
+    """Each of its questions to a slow store may take its own time."""
+    monkeypatch.setattr(lineage_export, "EXPORT_S", 0.3)
+    store.waits = 0.1
+    found = await export(http)
+    assert (found.status_code, found.json()["type"]) == (422, "urn:runway:problem:large-export")
+    store.waits = 0.0
+    assert (await export(http)).status_code == 200

@@ -168,7 +168,7 @@ async def test_samples_as_a_packed_batch_and_one_by_one(http, name):
     found = await http.post(openlineage.BATCH, content=gzip.compress(body), headers={"Content-Encoding": "gzip"})
     count = len(json.loads(body))
     assert (found.status_code, found.json()) == (200, {
-        "status": "success", "summary": {"received": count, "successful": count, "failed": 0}, "failed_events": [],
+        "status": "success", "summary": {"received": count, "successful": count, "failed": 0}, "failed_events": [], "notes": [],
     })  # fmt: skip
     for one in json.loads(body):
         assert (await http.post(openlineage.EVENT, json=one)).status_code == 201
@@ -186,6 +186,16 @@ async def test_half_an_event_is_a_400_that_says_where(http):
     assert (none.status_code, none.json()["summary"]) == (400, {"received": 1, "successful": 0, "failed": 1})
     assert (await http.post(openlineage.BATCH, json=[])).status_code == 200
     assert (await http.post(openlineage.BATCH, json={})).json()["type"] == "urn:runway:problem:invalid-batch"
+
+
+async def test_what_is_left_out_of_an_event_is_answered(api, http):
+    wrong = event(inputs=["a"]) | {"outputs": [{"namespace": "db", "name": "b", "facets": {"version": 7}}]}
+    found = await http.post(openlineage.EVENT, json=wrong)
+    (note,) = found.json()["notes"]
+    assert (found.status_code, note.partition(" is left out")[0]) == (201, "outputs[0].facets.version")
+    assert await api.edges("dataset:db/b") == {"flow:etl/daily"}
+    found = await http.post(openlineage.BATCH, json=[event(inputs=["c"]), wrong])
+    assert (found.status_code, found.json()["notes"]) == (200, [{"index": 1, "note": note}])
 
 
 @pytest.mark.parametrize(("body", "encoding", "status", "slug"), [

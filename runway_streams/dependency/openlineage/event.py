@@ -24,7 +24,8 @@ def read_event(raw: bytes) -> Event:
     """
     if len(raw) > MAX_EVENT_BYTES:
         raise BadReport(
-            f"An event of {len(raw)} bytes is longer than {MAX_EVENT_BYTES}.", "Leave out facets, such as the SQL."
+            f"An event of {len(raw)} bytes is longer than {MAX_EVENT_BYTES}.",
+            "Leave out facets, such as the plan and the SQL.",
         )
     name = "event"
     try:
@@ -65,7 +66,7 @@ def event_name(kind: EventKind) -> str:
     >>> event_name(EventKind(dataset=msgspec.Raw(b"{}"))), event_name(EventKind(job=msgspec.Raw(b"{}")))
     ('DatasetEvent', 'RunEvent')
     """
-    said = (kind.schema_url or "").rpartition("/")[2]
+    said = kind.schema_url.rpartition("/")[2] if isinstance(kind.schema_url, str) else ""
     if said in _TYPES:
         return said
     has = [bytes(part) not in (b"", b"null") for part in (kind.dataset, kind.run, kind.job)]

@@ -1,13 +1,15 @@
 """SqlOpenLineageRuns: what runs told so far, in the service's own database."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runway_streams.database import Database, insert_all_new
+from runway_streams.dependency.openlineage.execution import execution_key
 from runway_streams.dependency.openlineage.run import RunTold
-from runway_streams.dependency.openlineage.runs import EXPIRY, MAX_RUN_BYTES, MAX_RUNS, decode, encode, merge_all
+from runway_streams.dependency.openlineage.runs import EXPIRY, MAX_RUN_BYTES, MAX_RUNS, decode, encode, grouped, merge_all
 from runway_streams.dependency.stores.tables import openlineage_runs as runs
 
 CHUNK = 500
@@ -15,6 +17,7 @@ CHUNK = 500
 FORGET_EVERY = 1_000
 """New runs of one process after which those are forgotten that are too old or too many; so many more there may be."""
 _NOTHING = b""
+T = TypeVar("T")
 
 
 class SqlOpenLineageRuns:
@@ -41,24 +44,42 @@ class SqlOpenLineageRuns:
                 self._new = 0
         return merged
 
+    async def found_by(self, keys: Collection[str]) -> dict[str, list[RunTold]]:
+        rows: dict[str, tuple[str, str | None, int]] = {}
+        told: dict[str, RunTold] = {}
+        async with self._database.read() as connection:
+            for chunk in _chunks(sorted(keys)):
+                query = sa.select(runs.c.run, runs.c.execution, sa.func.length(runs.c.told))
+                known = sa.and_(runs.c.told != _NOTHING, sa.or_(runs.c.execution.in_(chunk), runs.c.run.in_(chunk)))
+                rows |= {row.run: tuple(row) for row in await connection.execute(query.where(known).order_by(runs.c.run))}
+            found = grouped(keys, list(rows.values()), self._max_bytes)
+            for chunk in _chunks(sorted({run for ids in found.values() for run in ids})):
+                query = sa.select(runs.c.run, runs.c.told).where(runs.c.run.in_(chunk))
+                told |= {row.run: decode(row.told) for row in await connection.execute(query)}
+        return {key: [told[run] for run in ids if run in told] for key, ids in found.items()}
+
     async def _claim(self, connection: AsyncConnection, ids: list[str], now: int) -> int:
         rows = [{"run": run, "told": _NOTHING, "heard_at": now} for run in ids]
-        chunks = [rows[begin : begin + CHUNK] for begin in range(0, len(rows), CHUNK)]
-        return sum([await insert_all_new(connection, runs, chunk) for chunk in chunks])
+        return sum([await insert_all_new(connection, runs, chunk) for chunk in _chunks(rows)])
 
     async def _locked(self, connection: AsyncConnection, ids: list[str]) -> dict[str, RunTold]:
         found: dict[str, RunTold] = {}
-        for begin in range(0, len(ids), CHUNK):
-            query = sa.select(runs).where(runs.c.run.in_(ids[begin : begin + CHUNK])).order_by(runs.c.run)
+        for chunk in _chunks(ids):
+            query = sa.select(runs).where(runs.c.run.in_(chunk)).order_by(runs.c.run)
             rows = await connection.execute(query.with_for_update())
             found |= {row.run: decode(row.told) for row in rows if row.told != _NOTHING}
         return found
 
     async def _put(self, connection: AsyncConnection, known: dict[str, RunTold], ids: list[str], now: int) -> None:
-        rows = [{"of": run, "now": encode(known[run]), "at": now} for run in ids if run in known]
+        rows = [
+            {"of": run, "now": encode(known[run]), "key": execution_key(known[run]), "at": now}
+            for run in ids
+            if run in known
+        ]
         if rows:
             update = runs.update().where(runs.c.run == sa.bindparam("of"))
-            await connection.execute(update.values(told=sa.bindparam("now"), heard_at=sa.bindparam("at")), rows)
+            values = update.values(told=sa.bindparam("now"), execution=sa.bindparam("key"), heard_at=sa.bindparam("at"))
+            await connection.execute(values, rows)
 
     async def _forget(self, connection: AsyncConnection, now: int) -> None:
         await connection.execute(runs.delete().where(runs.c.heard_at <= now - EXPIRY))
@@ -67,3 +88,7 @@ class SqlOpenLineageRuns:
         kept_from = (await connection.execute(oldest)).scalar_one_or_none()
         if kept_from is not None:
             await connection.execute(runs.delete().where(runs.c.heard_at < kept_from))
+
+
+def _chunks(items: list[T]) -> Iterator[list[T]]:
+    return (items[begin : begin + CHUNK] for begin in range(0, len(items), CHUNK))

@@ -64,7 +64,9 @@ openlineage_runs = Table(
     metadata,
     Column("run", String(36), primary_key=True),
     Column("told", LargeBinary, nullable=False),
+    Column("execution", String(36)),
     Column("heard_at", BigInteger, nullable=False),
+    Index(None, "execution"),
     Index(None, "heard_at"),
 )
 

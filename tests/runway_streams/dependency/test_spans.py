@@ -57,3 +57,15 @@ def test_an_absence_between_two_sightings_is_known_whatever_came_first(told: lis
     if told.index((False, 3)) > 0 or told[0][0]:
         assert [span.covers(5) for span in spans][-1]
         assert any(span.covers(1) for span in spans)
+
+
+@given(TOLD, st.integers(0, 20), st.integers(0, 20))
+def test_an_absence_that_comes_late_takes_from_the_past_what_lies_between_it_and_the_last_sighting_alone(told, absent, at):
+    spans = apply(told)
+    struck = next((span for span in spans if span.covers(absent)), None)
+    after = missed(spans, absent)
+    in_force = any(span.covers(at) for span in after)
+    if struck and struck.last_seen > absent > struck.start and absent <= at < struck.last_seen:
+        assert not in_force
+    elif not struck or at < absent or struck.last_seen >= absent:
+        assert in_force == any(span.covers(at) for span in spans)

@@ -1,9 +1,10 @@
 """RunsInMemory: an `OpenLineageRuns` in a few lines, to hold the other against and for tests that need no database."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+from runway_streams.dependency.openlineage.execution import execution_key
 from runway_streams.dependency.openlineage.run import RunTold
-from runway_streams.dependency.openlineage.runs import EXPIRY, MAX_RUN_BYTES, MAX_RUNS, merge_all
+from runway_streams.dependency.openlineage.runs import EXPIRY, MAX_RUN_BYTES, MAX_RUNS, encode, grouped, merge_all
 
 
 class RunsInMemory:
@@ -21,3 +22,8 @@ class RunsInMemory:
         self.touched = {run: at for at, run in kept}
         self.runs = {run: self.runs[run] for run in self.touched}
         return merged
+
+    async def found_by(self, keys: Collection[str]) -> dict[str, list[RunTold]]:
+        rows = [(run, execution_key(told), len(encode(told))) for run, told in sorted(self.runs.items())]
+        known = grouped(keys, rows, self._max_bytes)
+        return {key: [self.runs[run] for run in runs] for key, runs in known.items()}

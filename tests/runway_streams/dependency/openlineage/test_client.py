@@ -23,7 +23,8 @@ from openlineage.client.serde import Serde
 from runway_streams.dependency.edge import Edge
 from runway_streams.dependency.openlineage.event import read_event
 from runway_streams.dependency.openlineage.export import to_events
-from runway_streams.dependency.openlineage.reports import run_report, static_report
+from runway_streams.dependency.openlineage.facets import LeftOut
+from runway_streams.dependency.openlineage.reports import execution_report, static_report
 from runway_streams.dependency.openlineage.run import merge, told_by
 from runway_streams.dependency.report import check_report
 
@@ -56,7 +57,7 @@ def test_a_run_that_makes_a_version():
         RunState.START, "2026-03-02T06:00:00Z", inputs=[InputDataset("s3://lake", "payments", facets={"symlinks": symlinks})]
     )
     done = training(RunState.COMPLETE, "2026-03-02T06:10:00.123456+01:00", outputs=[model])
-    report = run_report(merge(told_by(sent(start)), told_by(sent(done))))
+    report = execution_report([merge(told_by(sent(start), LeftOut()), told_by(sent(done), LeftOut()))])
     check_report(report)
     assert {(claim.upstream, claim.kind, claim.downstream) for claim in report.claims} == {
         ("flow:airflow/nightly", "triggers", "flow:training/fraud"),
@@ -76,10 +77,10 @@ def test_static_events():
         outputs=[],
         producer="https://a.example",
     )  # type: ignore[list-item]
-    report = static_report(sent(job))
+    report = static_report(sent(job), LeftOut())
     assert [(claim.upstream, claim.downstream) for claim in report.claims] == [("dataset:db/t", "flow:bi/report")]
     dataset = DatasetEvent(eventTime="2026-03-02T06:00:00Z", dataset=Dataset("db", "t"), producer="https://a.example")  # type: ignore[arg-type]
-    assert static_report(sent(dataset)).node_ids() == {"dataset:db/t"}
+    assert static_report(sent(dataset), LeftOut()).node_ids() == {"dataset:db/t"}
 
 
 def test_what_we_write_is_taken_by_its_types():
@@ -93,4 +94,4 @@ def test_what_we_write_is_taken_by_its_types():
         inputs=[InputDataset(**one) for one in event["inputs"]], outputs=[OutputDataset(**one) for one in event["outputs"]],
     )  # fmt: skip
     assert Serde.to_dict(job)["schemaURL"] == event["schemaURL"]
-    assert static_report(sent(job)) == static_report(read_event(Serde.to_json(event).encode()))
+    assert static_report(sent(job), LeftOut()) == static_report(read_event(Serde.to_json(event).encode()), LeftOut())

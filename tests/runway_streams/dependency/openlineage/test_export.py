@@ -12,6 +12,7 @@ from runway_streams.dependency.edge import Edge
 from runway_streams.dependency.node import named, node_type
 from runway_streams.dependency.openlineage.event import read_event
 from runway_streams.dependency.openlineage.export import to_events
+from runway_streams.dependency.openlineage.facets import LeftOut
 from runway_streams.dependency.openlineage.reports import static_report
 from runway_streams.dependency.report import Report
 from schemas.openlineage import DatasetEvent
@@ -37,7 +38,7 @@ def triples(edges: list[Edge]) -> set[tuple[str, str, str]]:
 
 
 def read_back(events: list[dict]) -> list[Edge]:
-    return as_edges([static_report(read_event(json.dumps(event).encode())) for event in events])  # type: ignore[arg-type]
+    return as_edges([static_report(read_event(json.dumps(event).encode()), LeftOut()) for event in events])  # type: ignore[arg-type]
 
 
 def facets(value):

@@ -139,3 +139,38 @@ async def test_a_run_that_tells_too_much_is_refused_and_what_it_told_before_is_k
     found = await reader.take(as_bytes(event("COMPLETE", 9, inputs=[f"table_{number}" for number in range(50)])))
     assert "has told of more than" in found.refused[0].reason
     assert list(runs.runs.values()) == [told(event("START", 0, inputs=["a"]))]
+
+
+async def test_an_event_of_a_large_run_is_told_by_itself():
+    """What its others told is told again only once the run has ended."""
+    store = Applied()
+    reader = intake(store)
+    await reader.take(as_bytes(event("START", 0, inputs=[f"table_{number}" for number in range(500)])))
+    store.reports.clear()
+    await reader.take(as_bytes(*(event("RUNNING", second, inputs=["table_1"]) for second in range(1, 31))))
+    await reader.take(as_bytes(event("RUNNING", 40, inputs=["table_2"])))
+    assert [len(report.claims) for report in store.reports] == [1] * 31
+    await reader.take(as_bytes(event("COMPLETE", 50, outputs=["b"])))
+    assert [len(report.claims) for report in store.reports[31:]] == [501]
+
+
+async def test_what_is_left_out_is_noted_and_logged_once(caplog):
+    wrong = event(inputs=["a"]) | {"run": {"runId": event()["run"]["runId"], "facets": {"parent": 5}}}
+    found = await intake(Applied()).take(as_bytes(event(inputs=["a"]), wrong, wrong))
+    assert [(one.index, one.note.partition(" is ")[0]) for one in found.notes] == [
+        (1, "run.facets.parent"),
+        (2, "run.facets.parent"),
+    ]
+    assert [record.getMessage().partition(":")[0] for record in caplog.records if "OpenLineage" in record.message] == [
+        "Parts of OpenLineage's events are left out, 2 in all; the first"
+    ]
+
+
+async def test_a_run_with_many_long_names_is_taken_event_by_event():
+    """Each could be told by itself; a report of them all that the graph refuses would be sent again for ever."""
+    reader = intake(Applied())
+    named = {"symlinks": {"identifiers": [{"namespace": "hive", "name": "t", "type": "TABLE"}]}}
+    for number in range(25):
+        one = {"namespace": "\U0001f600" * 180, "name": f"{number:02}" + "\U0001f600" * 150, "facets": named}
+        found = await reader.take(as_bytes(event("COMPLETE", number) | {"outputs": [one]}))
+        assert found.refused == []

@@ -6,8 +6,10 @@ import pytest
 import sqlalchemy as sa
 
 from runway_streams.database import Database
+from runway_streams.dependency.openlineage import runs as runs_module
+from runway_streams.dependency.openlineage.execution import execution_key
 from runway_streams.dependency.openlineage.run import merge
-from runway_streams.dependency.openlineage.runs import EXPIRY
+from runway_streams.dependency.openlineage.runs import EXPIRY, encode, merge_all
 from runway_streams.dependency.stores.migrate import MIGRATIONS
 from runway_streams.dependency.stores.sql_openlineage_runs import SqlOpenLineageRuns
 from runway_streams.dependency.stores.tables import openlineage_runs
@@ -55,6 +57,55 @@ async def test_a_run_that_tells_too_much_is_kept_as_it_was(make):
     assert await runs.merge([much], NOW) == [None]
     assert await runs.merge([run(2, inputs=[f"table_{number}" for number in range(50)])], NOW) == [None]
     assert await runs.merge([little], NOW) == [little]
+
+
+def child(number: int, parent: int, **more):
+    facets = {"parent": {"run": {"runId": f"01995c1d-0001-7000-8000-{parent:012x}"}}, **more}
+    return told(event(inputs=["a"]) | {"run": {"runId": f"01995c1d-0001-7000-8000-{number:012x}", "facets": facets}})
+
+
+async def test_runs_are_found_by_what_they_belong_to(make):
+    runs = make()
+    parent, one, other, alone = run(1), child(2, 1), child(3, 1), run(4)
+    mapped = [child(number, 1, airflow_mappedTask={"mapIndex": number}) for number in (5, 6)]
+    await runs.merge([parent, one, other, alone, *mapped], NOW)
+    key, of_parent = execution_key(one), execution_key(mapped[0])
+    assert of_parent == parent.run
+    assert await runs.found_by([key, of_parent, alone.run, "nothing"]) == {key: [one, other], of_parent: [parent, *mapped]}
+    assert await runs.found_by([]) == {}
+
+
+async def test_runs_that_tell_too_much_together_are_not_found(make):
+    one, other = child(2, 1), child(3, 1)
+    key = execution_key(one)
+    size = len(encode(one))
+    runs = make(max_bytes=2 * size - 1)
+    await runs.merge([one], NOW)
+    assert await runs.found_by([key]) == {key: [one]}
+    await runs.merge([other], NOW)
+    assert await runs.found_by([key]) == {}
+
+
+async def test_a_run_is_found_by_what_it_belongs_to_once_that_is_told(make):
+    runs = make()
+    late = child(1, 9)
+    await runs.merge([run(1)], NOW)
+    assert await runs.found_by([execution_key(late)]) == {}
+    await runs.merge([late], NOW)
+    assert [one.run for one in (await runs.found_by([execution_key(late)]))[execution_key(late)]] == [late.run]
+
+
+def test_a_large_run_is_not_written_out_for_each_of_its_events(monkeypatch):
+    large = run(1, kind="START", inputs=[f"table_{number}" for number in range(1_000)])
+    whole, written = len(encode(large)), []
+
+    def counted(one):
+        written.append(len(encode(one)))
+        return encode(one)
+
+    monkeypatch.setattr(runs_module, "encode", counted)
+    merge_all({large.run: large}, [run(1, kind="RUNNING", second=second, inputs=["table_1"]) for second in range(50)])
+    assert sum(written) < 2 * whole
 
 
 async def test_old_runs_are_forgotten(make):

@@ -14,7 +14,9 @@ def upgrade() -> None:
         "lineage_openlineage_runs",
         sa.Column("run", sa.String(36), nullable=False),
         sa.Column("told", sa.LargeBinary(), nullable=False),
+        sa.Column("execution", sa.String(36)),
         sa.Column("heard_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("run", name="pk_lineage_openlineage_runs"),
     )
+    op.create_index("ix_lineage_openlineage_runs_execution", "lineage_openlineage_runs", ["execution"])
     op.create_index("ix_lineage_openlineage_runs_heard_at", "lineage_openlineage_runs", ["heard_at"])
