@@ -1,7 +1,7 @@
 """Discoverer: asks Metaflow what runs were made from, and puts that into the graph; finished runs become versions."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -17,7 +17,8 @@ from runway_streams.dependency.node import node_type, parse_node
 from runway_streams.dependency.refusals import QueueFull
 from runway_streams.errors import ConfigError, DependencyDown, RunwayError
 from runway_streams.registry import catalog, versions
-from runway_streams.registry.changes import Registry
+from runway_streams.registry.changes import Change, Registry
+from runway_streams.registry.refusals import Conflict
 from schemas.model_version import ModelVersion
 
 ACTOR = "metaflow"
@@ -69,14 +70,14 @@ class Discoverer:
     async def follow_flows(self) -> None:
         """Looks for new runs of the flows that train registered models."""
         async with self._registry.read() as connection:
-            flows = await catalog.flows(connection, FLOWS)
+            flows = models_by_flow(await catalog.flows(connection, FLOWS))
         now = self._registry.now()
-        for model_id, flow in flows:
+        for flow, model_ids in flows.items():
             if now - self._polled.get(flow, 0) >= POLL_MS:
                 self._polled[flow] = now
-                await self._follow(model_id, flow)
+                await self._follow(flow, model_ids)
 
-    async def _follow(self, model_id: str, flow: str) -> None:
+    async def _follow(self, flow: str, model_ids: Sequence[str]) -> None:
         name = f"metaflow:{flow}"
         cursor = await self._lineage.cursors.get(name, Cursor())
         more = True
@@ -86,17 +87,19 @@ class Discoverer:
             except DependencyDown:
                 raise
             except CANNOT_BE_TAKEN as error:
-                _log.warning("The flow of %s cannot be followed: %s", model_id, error)
+                _log.warning("The flow of %s cannot be followed: %s", ", ".join(model_ids), error)
                 return
             for run in found.ended:
-                await self._take(run, model_id)
+                await self._take(run, model_ids)
             cursor, more = found.cursor, found.more
             await self._lineage.cursors.put(name, cursor)
 
-    async def _take(self, run: MetaflowRun, model_id: str) -> None:
+    async def _take(self, run: MetaflowRun, model_ids: Sequence[str]) -> None:
+        # A run that says which model it has made has made that one; else it is of each model whose flow this is.
         try:
-            await self._tell(run, model_id, 0)
-            await self._register(run, model_id)
+            for model_id in dict.fromkeys(told_by(run, one).model_id for one in model_ids):
+                await self._tell(run, model_id, 0)
+                await self._register(run, model_id)
         except COME_AGAIN:
             raise
         except CANNOT_BE_TAKEN as error:
@@ -119,21 +122,43 @@ class Discoverer:
         await self._lineage.graph.tell(told.reports)
         await self._lineage.discoveries.ask(further(told, run, depth), self._registry.now())
 
-    async def _register(self, run: MetaflowRun, model_id: str) -> None:
-        """Makes a version of a run, unless the registry has one of that name or refuses it."""
+    async def _register(self, run: MetaflowRun, model_id: str | None) -> None:
+        """Makes a version of a run, unless it is one already, or the registry refuses it."""
         made = version_of_run(run, model_id)
         if made is None:
             return
         try:
             async with self._registry.change(ACTOR) as change:
-                await versions.create(change, made.model_id, as_version(made), reason=f"made by {made.training_run}")
+                await create_version(change, run.flow, made)
         except DependencyDown:
             raise
         except CANNOT_BE_TAKEN as error:
-            _log.info("%s makes no version of %s: %s", made.training_run, made.model_id, error)
+            _log.warning("%s makes no version of %s: %s", made.training_run, made.model_id, error)
 
     async def _failed(self, one: Discovery, problem: str, share: float, *, is_unknown: bool = False) -> None:
         await self._lineage.discoveries.failed(one, problem, self._registry.now(), share, is_unknown=is_unknown)
+
+
+async def create_version(change: Change, flow: str, made: VersionFromRun) -> None:
+    """Makes a version of a run of a flow, unless somebody has made one of it, under whatever name. Raises Conflict where the
+    model does not name that flow: a run says itself which model it has made, and whoever may run a flow may say anything."""
+    model = (await catalog.get(change.connection, made.model_id, lock=True)).model
+    if model.flow != flow:
+        raise Conflict(f"The flow of {made.model_id} is {model.flow or 'not set'}, not {flow}.", f"Set it to {flow} first.")
+    if await versions.of_run(change.connection, made.model_id, made.training_run) is None:
+        await versions.create(change, made.model_id, as_version(made), reason=f"made by {made.training_run}")
+
+
+def models_by_flow(found: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """The models of each flow, from pairs of a model and its flow.
+
+    >>> models_by_flow([("a", "Train"), ("b", "Other"), ("c", "Train")])
+    {'Train': ['a', 'c'], 'Other': ['b']}
+    """
+    flows: dict[str, list[str]] = {}
+    for model_id, flow in found:
+        flows.setdefault(flow, []).append(model_id)
+    return flows
 
 
 def further(told: Told, run: MetaflowRun, depth: int) -> list[Discovery]:

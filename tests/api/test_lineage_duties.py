@@ -1,39 +1,21 @@
-"""Lineage by itself: the registry is followed, Metaflow is asked when a version is registered and when a run has ended, and
-what could not be had is had later, over restarts.
-"""
+"""Lineage by itself: the registry is followed, change after change, and what cannot be told holds up nothing."""
 
 from dataclasses import replace
 
 import pytest
 
 from api import lineage_duties
-from api.discoverer import POLL_MS, Discoverer, as_version
 from api.lineage_duties import SETTLED_MS, RegistryFollower
-from api.lineage_parts import open_lineage
-from runway_streams.config import Config
-from runway_streams.dependency.metaflow.discovery import FIRST_WAIT_MS, Discovery
-from runway_streams.dependency.metaflow.local import MetaflowFolder
-from runway_streams.dependency.metaflow.version import VersionFromRun
+from runway_streams.dependency.metaflow.discovery import Discovery
 from runway_streams.dependency.refusals import BadReport, QueueFull
 from runway_streams.dependency.report import Report
 from runway_streams.dependency.stores import sql_discoveries
-from runway_streams.errors import DependencyDown, RunwayError
 from runway_streams.ground_truth.model_settings_store import wall_clock
 from runway_streams.registry import catalog, versions
 from runway_streams.times import HOUR
 from schemas.model import Model
 from schemas.model_version import FeatureUse, ModelVersion
-
-
-class Away:
-    """A Metaflow that does not answer."""
-
-    datastore = None
-
-    async def run(self, flow, run):
-        raise DependencyDown("Metaflow does not answer.")
-
-    async def close(self): ...
+from tests.api.lineage_world import Away, edges, registered
 
 
 @pytest.fixture(autouse=True)
@@ -47,20 +29,6 @@ def follower(api):
     return RegistryFollower(api.registry, api.lineage, "test")
 
 
-@pytest.fixture
-def discoverer(api, flows):
-    return Discoverer(api.registry, api.lineage, MetaflowFolder(flows.root))
-
-
-def full_share() -> float:
-    return 1.0
-
-
-async def edges(api, node, direction="upstream"):
-    found = await api.lineage.graph.edges([node], direction, None, 100)
-    return {(edge.upstream, edge.kind, edge.downstream) for edge in found.found}
-
-
 def told_to(api, monkeypatch):
     """What the graph is told from now on."""
     told = []
@@ -72,15 +40,6 @@ def told_to(api, monkeypatch):
 
     monkeypatch.setattr(api.lineage.graph, "tell", noted)
     return told
-
-
-async def registered(api, *new: Model | tuple[str, ModelVersion]):
-    async with api.registry.change("test") as change:
-        for one in new:
-            if isinstance(one, Model):
-                await catalog.register(change, one)
-            else:
-                await versions.create(change, *one)
 
 
 async def test_what_the_registry_says_is_in_the_graph_and_a_flow_that_is_changed_ends(api, follower):
@@ -137,25 +96,6 @@ async def test_a_run_whose_name_no_node_can_have_is_left_out_and_holds_up_nothin
 async def test_a_report_from_the_future_is_refused(api):
     with pytest.raises(BadReport, match="lies in the future"):
         await api.lineage.graph.tell([Report("clock", api.clock + 2 * HOUR)])
-
-
-async def test_a_run_that_cannot_be_taken_holds_up_no_other(api, flows, discoverer, monkeypatch):
-    await registered(api, Model("fraud", flow="FraudFlow"))
-    wanted = [f"{flow}/{flows.ids[flow]}" for flow in ("DeviceRiskFlow", "FraudFlow")]
-    await api.lineage.discoveries.ask([Discovery(pathspec=one) for one in wanted], api.clock)
-    tell = api.lineage.graph.tell
-
-    async def refusing(reports):
-        if any("DeviceRisk" in report.reporter for report in reports):
-            raise UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates not allowed")
-        return await tell(reports)
-
-    monkeypatch.setattr(api.lineage.graph, "tell", refusing)
-    assert await discoverer.discover_due(full_share) == 2
-    assert (await api.lineage.discoveries.counts())["done"] == 1
-    await discoverer.follow_flows()
-    async with api.registry.read() as connection:
-        assert len(await versions.page(connection, "fraud", 10)) == 1
 
 
 async def test_changes_that_are_committed_late_are_told_too_and_old_ones_once(api, follower, monkeypatch):
@@ -246,22 +186,6 @@ async def test_without_metaflow_no_run_is_asked_for(api, follower):
     assert await api.lineage.discoveries.counts() == {}
 
 
-async def test_a_registration_asks_metaflow_at_once_and_runs_upstream_afterwards(api, flows, discoverer):
-    api.discoverer = discoverer
-    run = f"DeviceRiskFlow/{flows.ids['DeviceRiskFlow']}"
-    client = api.as_()
-    await client.post("/v1/models", json={"model_id": "device-risk"})
-    answer = await client.post("/v1/models/device-risk/versions", json={"version": "9", "training_run": run})
-    assert answer.status_code == 201
-    told = (await client.get("/v1/models/device-risk/versions/9/discovery")).json()
-    assert (told["run"], told["state"], told["attempts"]) == (run, "done", 0)
-    up = (await client.get("/v1/models/device-risk/lineage")).json()
-    assert any(one["type"] == "feature" for one in up["items"]), "what the run's artifact says"
-    assert await api.lineage.discoveries.counts() == {"done": 1, "pending": 1}
-    assert await discoverer.discover_due(full_share) == 1
-    assert await api.lineage.discoveries.counts() == {"done": 2}, "the run that had triggered it"
-
-
 async def test_what_is_registered_is_in_the_graph_when_it_is_answered(api):
     client = api.as_()
     await client.post("/v1/models", json={"model_id": "m", "owner": "risk", "criticality": "high", "flow": "TrainM"})
@@ -272,66 +196,3 @@ async def test_what_is_registered_is_in_the_graph_when_it_is_answered(api):
     assert [(one["id"], one["owner"], one["criticality"]) for one in told["items"]] == [
         ("model:m@1", "risk", "high"), ("model:m", "risk", "high"),
     ]  # fmt: skip
-
-
-async def test_while_metaflow_is_away_registrations_are_answered_and_asked_for_later_over_a_restart(
-    api, flows, database_url, tmp_path
-):
-    api.discoverer = Discoverer(api.registry, api.lineage, Away())
-    run = f"FraudFlow/{flows.ids['FraudFlow']}"
-    client = api.as_()
-    await client.post("/v1/models", json={"model_id": "fraud"})
-    assert (await client.post("/v1/models/fraud/versions", json={"version": "7", "training_run": run})).status_code == 201
-    with pytest.raises(DependencyDown):
-        await api.discoverer.discover_due(full_share)
-    told = (await client.get("/v1/models/fraud/versions/7/discovery")).json()
-    assert (told["state"], told["attempts"], told["problem"]) == ("pending", 1, "Metaflow does not answer.")
-    assert await api.discoverer.discover_due(full_share) == 0, "not before its time"
-    api.clock += FIRST_WAIT_MS
-    restarted = open_lineage(Config(home=tmp_path, database=database_url), lambda: api.clock)
-    assert await Discoverer(api.registry, restarted, MetaflowFolder(flows.root)).discover_due(full_share) == 1
-    assert ("feature:payments/amount", "feeds", "model:fraud") in await edges(api, "model:fraud")
-    await restarted.close()
-
-
-async def test_a_finished_run_of_a_model_s_flow_becomes_a_version_and_a_failed_one_does_not(api, flows, discoverer):
-    await registered(api, Model("fraud", flow="FraudFlow"), Model("broken", flow="BrokenFlow"))
-    await discoverer.follow_flows()
-    async with api.registry.read() as connection:
-        (entry,) = await versions.page(connection, "fraud", 10)
-        assert await versions.page(connection, "broken", 10) == []
-    made = entry.version
-    assert made.training_run == f"FraudFlow/{flows.ids['FraudFlow']}"
-    assert (made.artifact_uri, made.hyperparameters, made.metrics["auc"]) == ("s3://models/fraud/7.bin", {"depth": 6}, 0.93)
-    assert entry.created_by == "metaflow"
-    api.clock += POLL_MS
-    await discoverer.follow_flows()
-    async with api.registry.read() as connection:
-        assert len(await versions.page(connection, "fraud", 10)) == 1
-    assert ("model:device-risk@2026.02", "feeds", "model:fraud") in await edges(api, "model:fraud")
-
-
-async def test_a_run_that_metaflow_does_not_know_yet_is_asked_for_again(api, discoverer):
-    api.discoverer = discoverer
-    client = api.as_()
-    await client.post("/v1/models", json={"model_id": "m"})
-    await client.post("/v1/models/m/versions", json={"version": "1", "training_run": "FraudFlow/0"})
-    told = (await client.get("/v1/models/m/versions/1/discovery")).json()
-    assert (told["state"], told["attempts"], told["problem"]) == ("pending", 1, "Metaflow knows no run FraudFlow/0.")
-
-
-async def test_a_version_without_a_run_has_no_discovery_and_other_systems_runs_are_not_asked_for(api, discoverer):
-    api.discoverer = discoverer
-    client = api.as_()
-    await client.post("/v1/models", json={"model_id": "m"})
-    await client.post("/v1/models/m/versions", json={"version": "1", "training_run": "mlflow:123"})
-    assert (await client.get("/v1/models/m/versions/1/discovery")).status_code == 404
-    assert (await client.get("/v1/models/m/versions/2/discovery")).status_code == 404
-
-
-def test_a_run_that_no_version_can_be_made_of_is_refused_with_a_sentence():
-    made = VersionFromRun("m", "7", "F/7", 1_700_000_000_000, artifact_uri="x" * 5_000)
-    with pytest.raises(RunwayError, match="The run F/7 cannot be a version"):
-        as_version(made)
-    good = as_version(VersionFromRun("m", "7", "F/7", 1_700_000_000_000))
-    assert good.trained_at.isoformat() == "2023-11-14T22:13:20+00:00"
