@@ -6,25 +6,21 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.auth import require
-from api.documents import answer, read_document
+from api.documents import answer
 from api.lineage_questions import parse_as_of, parse_depth, parse_direction, parse_node_parameter, parse_types
 from api.pages import Page, Whole, parse_filter, parse_page
 from api.problems import Problem, bad_request
 from runway_streams.dependency.digests import SORTED_BY, node_digest
-from runway_streams.dependency.edge import Claim, Direction, Edge
+from runway_streams.dependency.edge import Direction, Edge
 from runway_streams.dependency.graph import Answer, LineageGraph, Walked
 from runway_streams.dependency.impact import Affected, affected, blast_radius, rank
 from runway_streams.dependency.loops import Loop
-from runway_streams.dependency.node import Node, model_node, parse_node
-from runway_streams.dependency.report import Report
+from runway_streams.dependency.node import model_node
 from runway_streams.dependency.walk import Walk
 from runway_streams.times import format_time
 from schemas.lineage import (
     CycleItem,
     CyclePage,
-    Declaration,
-    Declared,
     DiscoveryState,
     EdgeItem,
     LineageItem,
@@ -101,29 +97,6 @@ async def get_nodes(request: Request) -> Response:
     found = await _graph(request).find(parse_filter(request, "q") or "", types, page.limit)
     items = [NodeItem(id=node.id, type=node.type, facts=node.facts) for node in found.found or []]
     return answer(NodePage(items=items, next_cursor=None, **_honesty(found)))
-
-
-async def post_declarations(request: Request) -> Response:
-    """`POST`: edges that somebody declares by hand."""
-    declared = await read_document(request, Declaration)
-    require(request, "owner")
-    report = report_of(declared, request.app.state.now())
-    in_graph = await _graph(request).tell([report])
-    return answer(Declared(in_graph=in_graph, edges=len(report.claims)), 200 if in_graph else 202)
-
-
-def report_of(declared: Declaration, at: int) -> Report:
-    """A declaration as a report; names are written as they are stored. Raises BadNode."""
-
-    def name(text: str) -> str:
-        return str(parse_node(text))
-
-    claims = [
-        Claim(name(edge.upstream), name(edge.downstream), edge.kind, "declared", edge.confidence) for edge in declared.edges
-    ]
-    nodes = [Node(name(node.id), node.facts) for node in declared.nodes]
-    whole_inputs, whole_outputs = map(name, declared.whole_inputs), map(name, declared.whole_outputs)
-    return Report(f"declared:{declared.reporter}", at, claims, nodes, list(whole_inputs), list(whole_outputs))
 
 
 async def _walked(request: Request, node: str | None, default: Direction, known: frozenset[str]) -> Response:

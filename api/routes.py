@@ -7,7 +7,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api import audit, imports, incidents, keys, lineage, lineage_export, models, openlineage, policies, rules, versions
+from api import (
+    audit,
+    declarations,
+    imports,
+    incidents,
+    keys,
+    lineage,
+    lineage_export,
+    models,
+    openlineage,
+    policies,
+    rules,
+    versions,
+)
 from api.auth import require
 from api.health import get_livez, get_metrics, get_readyz
 from api.openapi import get_openapi, get_openapi_yaml
@@ -100,7 +113,7 @@ ROUTES = [
     resource("/v1/impact", GET=("reader", lineage.get_impact)),
     resource("/v1/lineage/cycles", GET=("reader", lineage.get_cycles)),
     resource("/v1/lineage/nodes", GET=("reader", lineage.get_nodes)),
-    resource("/v1/lineage/declarations", POST=("owner", lineage.post_declarations)),
+    resource("/v1/lineage/declarations", POST=("owner", declarations.post_declarations)),
     resource("/v1/lineage/export", GET=("reader", lineage_export.get_export)),
     resource(openlineage.EVENT, POST=("owner", openlineage.post_event)),
     resource(openlineage.BATCH, POST=("owner", openlineage.post_batch)),

@@ -26,6 +26,15 @@ LineageDegraded = Annotated[
 ]
 Facts = Annotated[dict[Annotated[str, Meta(max_length=64)], Any], Meta(max_length=32)]
 
+OnBehalfOf = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=200,
+        description="key:PREFIX or oidc:SUBJECT whose word this is, in place of one's own; for operators.",
+    ),
+]
+
 
 class DeclaredEdge(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """What somebody says by hand: `downstream` is made from `upstream`, or uses it."""
@@ -44,14 +53,16 @@ class DeclaredNode(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class Declaration(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Edges and nodes that `reporter` declares. Its earlier edges into the nodes of `whole_inputs`, and out of those of
-    `whole_outputs`, end where they are not declared again: to take one back, declare the others."""
+    """Edges and nodes that whoever sends this declares, under the name `reporter` where they declare several things. Their earlier
+    edges of that name into the nodes of `whole_inputs`, and out of those of `whole_outputs`, end where they are not declared
+    again: to take one back, declare the others."""
 
     edges: Annotated[list[DeclaredEdge], Meta(max_length=10_000)] = []
     nodes: Annotated[list[DeclaredNode], Meta(max_length=10_000)] = []
     whole_inputs: Annotated[list[NodeId], Meta(max_length=10_000)] = []
     whole_outputs: Annotated[list[NodeId], Meta(max_length=10_000)] = []
-    reporter: Annotated[str, Meta(min_length=1, max_length=128)] = "declared"
+    reporter: Annotated[str, Meta(min_length=1, max_length=40)] = "declared"
+    on_behalf_of: OnBehalfOf | None = None
 
 
 class Declared(Struct, kw_only=True):

@@ -168,7 +168,7 @@ def test_every_route_is_documented():
 
 
 def test_every_problem_is_documented():
-    raised = re.compile(r'(?:Problem\(|bad_request\(|problem_response\()\s*(?:request, )?(?:(\d{3}), )?"([a-z_-]+)"')
+    raised = re.compile(r'(?:Problem\(|bad_request\(|problem_response\()\s*(?:request, )?(?:(\d{3}),\s+)?"([a-z_-]+)"')
     known = {
         (slug, status or "400")
         for file in (ROOT / "api").glob("*.py")

@@ -46,8 +46,8 @@ def check_report(report: Report) -> None:
     ...
     runway_streams.dependency.refusals.BadReport: The confidence 2.0 of dataset:a/b -> model:m is not in (0, 1].
     """
-    if not 0 < len(report.reporter) <= MAX_REPORTER:
-        raise BadReport(f"A reporter's name has 1 to {MAX_REPORTER} characters.")
+    if not 0 < len(report.reporter) <= MAX_REPORTER or "\0" in report.reporter:
+        raise BadReport(f"A reporter's name has 1 to {MAX_REPORTER} characters, and no NUL.")
     if len(report.claims) > MAX_CLAIMS or len(report.nodes) > MAX_CLAIMS:
         raise BadReport(f"A report has at most {MAX_CLAIMS} edges and nodes.", "Send several.")
     if not 0 <= report.at < LATEST:

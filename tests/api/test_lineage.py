@@ -45,7 +45,7 @@ async def test_impact_ranks_by_criticality_then_distance_and_tells_the_path(clie
     first = told["items"][0]
     assert first["path"] == ["source:erp/orders", "dataset:lake/raw%20orders", "feature:shop/amount", "model:fraud"]
     assert [(edge["reporter"], edge["source"], edge["kind"]) for edge in first["edges"]] == [
-        ("declared:declared", "declared", "feeds")
+        ("declared:ada:declared", "declared", "feeds")
     ] * 3
     assert (first["criticality"], first["owner"], first["title"]) == ("critical", "risk", "Fraud")
     assert told["blast_radius"] == {
