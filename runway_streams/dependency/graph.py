@@ -229,7 +229,8 @@ class LineageGraph:
 
     async def _failure(self, error: DependencyDown | TimeoutError, seconds: float) -> DependencyDown:
         """What it means that the store did not answer: that it was too much to ask, or that the store is down."""
-        if isinstance(error, TimeoutError | TooSlow) and await self._is_there():
+        # One that has not even been made ready answers nobody: its indexes may still be made.
+        if self._prepared and isinstance(error, TimeoutError | TooSlow) and await self._is_there():
             return TooSlow("The lineage graph answers, but was too slow for this.", "Ask again, or for less.")
         told = (
             str(error)

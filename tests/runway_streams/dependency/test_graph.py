@@ -30,12 +30,18 @@ class Failing(FixedGraph):
         super().__init__(edges("a>B B>c c>B"))
         self.down = self.slow = False
         self.asks, self.most = 0, 100
+        self.ready = asyncio.Event()
+        self.ready.set()
         self.refused: list[Report] = []
         self.slow_for: Report | None = None
         self.scans: asyncio.Event | None = None
         self.applied: list[Report] = []
 
     async def prepare(self):
+        await self._ask()
+        await self.ready.wait()
+
+    async def _ask(self):
         self.asks += 1
         if self.slow:
             await asyncio.sleep(60)
@@ -43,22 +49,22 @@ class Failing(FixedGraph):
             raise DependencyDown("The graph is away.")
 
     async def nodes(self, ids):
-        await self.prepare()
+        await self._ask()
         return await super().nodes(ids)
 
     async def edges(self, nodes, direction, as_of=None, limit=5_000):
-        await self.prepare()
+        await self._ask()
         return await super().edges(nodes, direction, as_of, limit)
 
     async def scan(self, as_of=None):
-        await self.prepare()
+        await self._ask()
         if self.scans:
             await self.scans.wait()
         async for page in super().scan(as_of):
             yield page
 
     async def apply(self, reports):
-        await self.prepare()
+        await self._ask()
         if any(one in self.refused for one in reports):
             raise BadReport("Too much.", "Send less.")
         if len(reports) > self.most or self.slow_for in reports:
@@ -118,7 +124,11 @@ async def test_a_store_that_failed_is_left_alone_for_a_while_and_then_found_agai
     assert (found.degraded, len(found.found.items), graph.problem) == (False, 1, "")
 
 
-async def test_a_store_that_does_not_answer_in_time_is_down(graph, store):
+@pytest.mark.parametrize("was_there", [False, True])
+async def test_a_store_that_does_not_answer_in_time_is_down(graph, store, monkeypatch, was_there):
+    monkeypatch.setattr(graphs, "PROBE_S", 0.01)
+    if was_there:
+        await graph.tell([REPORT])
     store.slow = True
     with pytest.raises(DependencyDown, match="has not answered within 0 s"):
         await graph._try(store.prepare, seconds=0.01)
@@ -202,6 +212,17 @@ async def test_a_report_for_which_the_store_is_always_too_slow_is_set_aside_in_t
     assert (await graph.queue.size(), await graph.queue.aside()) == (2, 0)
     assert [await graph.drain() for _ in range(3)] == [1, 1, 0]
     assert (store.applied, await graph.queue.aside()) == ([other], 1)
+
+
+async def test_a_store_that_takes_long_to_be_made_ready_is_down_though_it_answers(graph, store, times, monkeypatch):
+    monkeypatch.setattr(graphs, "LOOPS_S", 0.01)
+    store.ready.clear()
+    for _ in range(2):
+        assert (await graph.loops()).problem == "The lineage graph has not answered within 0 s."
+    assert store.asks == 1, "everybody waits for it"
+    store.ready.set()
+    times.seconds = graphs.REST_S
+    assert not (await graph.loops()).degraded
 
 
 async def test_a_slow_question_is_no_outage(graph, store, monkeypatch):
