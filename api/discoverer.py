@@ -1,7 +1,7 @@
 """Discoverer: asks Metaflow what runs were made from, and puts that into the graph; finished runs become versions."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -9,7 +9,7 @@ import msgspec
 from api.lineage_parts import Lineage
 from runway_streams.dependency.metaflow.discovery import Discovery
 from runway_streams.dependency.metaflow.lineage import Told, told_by
-from runway_streams.dependency.metaflow.poll import Cursor, look
+from runway_streams.dependency.metaflow.poll import GIVE_UP, Cursor, look
 from runway_streams.dependency.metaflow.run import MetaflowRun, gather_run
 from runway_streams.dependency.metaflow.runs import MetaflowRuns
 from runway_streams.dependency.metaflow.version import VersionFromRun, version_of_run
@@ -19,6 +19,7 @@ from runway_streams.errors import ConfigError, DependencyDown, RunwayError
 from runway_streams.registry import catalog, versions
 from runway_streams.registry.changes import Change, Registry
 from runway_streams.registry.refusals import Conflict
+from runway_streams.times import DAY
 from schemas.model_version import ModelVersion
 
 ACTOR = "metaflow"
@@ -89,6 +90,8 @@ class Discoverer:
             except CANNOT_BE_TAKEN as error:
                 _log.warning("The flow of %s cannot be followed: %s", ", ".join(model_ids), error)
                 return
+            for note in found.notes:
+                _log.warning("%s", note)
             for run in found.ended:
                 await self._take(run, model_ids)
             cursor, more = found.cursor, found.more
@@ -98,7 +101,7 @@ class Discoverer:
         # A run that says which model it has made has made that one; else it is of each model whose flow this is.
         try:
             for model_id in dict.fromkeys(told_by(run, one).model_id for one in model_ids):
-                await self._tell(run, model_id, 0)
+                await self._tell(run, model_id, await self._registered(run, model_id), 0)
                 await self._register(run, model_id)
         except COME_AGAIN:
             raise
@@ -111,12 +114,25 @@ class Discoverer:
         if record is None:
             await self._failed(one, f"Metaflow knows no run {one.pathspec}.", 1.0, is_unknown=True)
             return
-        run = await gather_run(self._metaflow, record)
-        await self._tell(run, one.model_id, one.depth)
-        await self._lineage.discoveries.done(one.pathspec, self._registry.now())
+        run = await gather_run(self._metaflow, record, lineage_only=True)
+        problem = ""
+        if run.finished_at is None:
+            if self._registry.now() < min(record.ts_epoch, one.created_at) + GIVE_UP:  # it may be about to say more
+                await self._failed(one, f"{one.pathspec} has not ended well yet.", 1.0)
+                return
+            problem = f"{one.pathspec} has not ended well in {GIVE_UP // DAY} days: what it told until then was taken."
+        await self._tell(run, one.model_id or None, {one.model_id: one.version}, one.depth)
+        await self._lineage.discoveries.done(one, self._registry.now(), problem)
 
-    async def _tell(self, run: MetaflowRun, model_id: str | None, depth: int) -> None:
-        told = told_by(run, model_id)
+    async def _registered(self, run: MetaflowRun, model_id: str | None) -> dict[str, str]:
+        if model_id is None:
+            return {}
+        async with self._registry.read() as connection:
+            made = await versions.of_run(connection, model_id, run.pathspec)
+        return {model_id: made.version.version} if made else {}
+
+    async def _tell(self, run: MetaflowRun, model_id: str | None, registered: Mapping[str, str], depth: int) -> None:
+        told = told_by(run, model_id, registered)
         for note in told.notes:
             _log.warning("%s", note)
         await self._lineage.graph.tell(told.reports)
@@ -127,6 +143,8 @@ class Discoverer:
         made = version_of_run(run, model_id)
         if made is None:
             return
+        for note in made.notes:
+            _log.warning("%s", note)
         try:
             async with self._registry.change(ACTOR) as change:
                 await create_version(change, run.flow, made)

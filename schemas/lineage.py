@@ -125,8 +125,8 @@ class LineagePage(Struct, kw_only=True):
 
 
 class DiscoveryState(Struct, kw_only=True):
-    """How it stands with the lineage of a version's run: pending until Metaflow has answered, unknown where it has said for
-    a week that there is no such run."""
+    """How it stands with the lineage of a version's run: pending until Metaflow has answered and the run has ended
+    well, for two weeks at most; unknown where Metaflow has said for a week that there is no such run."""
 
     run: str
     state: Literal["pending", "done", "unknown"]

@@ -105,6 +105,7 @@ def run_flows(home: Path) -> MetaflowHome:
     made.run("fraud_flow.py", "FraudFlow", *(part for tag in FRAUD_TAGS for part in ("--tag", tag)))
     made.run("limits_flow.py", "LimitsFlow")
     made.run("broken_flow.py", "BrokenFlow", succeeds=False)
+    made.run("caught_flow.py", "CaughtFlow")
     made.trigger("DeviceRiskFlow", "FeatureFlow")
     return made
 

@@ -33,6 +33,9 @@ MAX_ID = 4096
 DEFAULT_NAMESPACE = "default"
 _FORM = "Write TYPE:NAMESPACE/NAME, percent-encoded each, or model:ID or model:ID@VERSION."
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
+_WITH_SLASH = ("file", "hdfs")
+"""Filesystems have paths, object stores and databases have keys."""
 _ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -123,11 +126,20 @@ def model_node(model_id: str, version: str | None = None) -> NodeName:
 
 
 def split_name(text: str) -> tuple[str, str]:
-    """Namespace and name of what people write as `NAMESPACE/NAME` or as `NAME` alone.
+    """Namespace and name of what people write as `NAMESPACE/NAME`, as `NAME` alone, or as a URL, whose parts are what
+    OpenLineage's naming of datasets makes them: scheme and host, and the path.
 
     >>> split_name("payments/amount"), split_name("amount")
     (('payments', 'amount'), ('default', 'amount'))
+    >>> split_name("s3://lake/raw/flights"), split_name("postgres://db:5432/shop.public.orders")
+    (('s3://lake', 'raw/flights'), ('postgres://db:5432', 'shop.public.orders'))
+    >>> split_name("hdfs://nn:8020/raw/x"), split_name("file:///raw/x")
+    (('hdfs://nn:8020', '/raw/x'), ('file', '/raw/x'))
     """
+    scheme, _, rest = text.partition("://")
+    if rest and _SCHEME.fullmatch(scheme):
+        host, slash, path = rest.partition("/")
+        return f"{scheme}://{host}" if host else scheme, slash + path if scheme in _WITH_SLASH else path
     namespace, slash, name = text.partition("/")
     return (namespace, name) if slash else (DEFAULT_NAMESPACE, text)
 

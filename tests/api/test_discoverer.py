@@ -3,6 +3,7 @@ restarts; a finished run becomes a version.
 """
 
 import asyncio
+import shutil
 
 import pytest
 import sqlalchemy as sa
@@ -10,12 +11,15 @@ import sqlalchemy as sa
 from api.discoverer import POLL_MS, Discoverer, as_version, create_version
 from api.lineage_parts import open_lineage
 from runway_streams.config import Config
+from runway_streams.dependency.metaflow import poll
 from runway_streams.dependency.metaflow.discovery import FIRST_WAIT_MS, Discovery
 from runway_streams.dependency.metaflow.local import MetaflowFolder
+from runway_streams.dependency.metaflow.poll import GIVE_UP
 from runway_streams.dependency.metaflow.version import VersionFromRun
 from runway_streams.errors import DependencyDown, RunwayError
 from runway_streams.ground_truth.model_settings_store import wall_clock
 from runway_streams.registry import versions
+from runway_streams.times import HOUR
 from schemas.model import Model
 from schemas.model_version import ModelVersion
 from tests.api.lineage_world import Away, edges, registered
@@ -175,6 +179,90 @@ async def test_a_run_that_metaflow_does_not_know_yet_is_asked_for_again(api, dis
     await client.post("/v1/models/m/versions", json={"version": "1", "training_run": "FraudFlow/0"})
     told = (await client.get("/v1/models/m/versions/1/discovery")).json()
     assert (told["state"], told["attempts"], told["problem"]) == ("pending", 1, "Metaflow knows no run FraudFlow/0.")
+
+
+def open_again(flows, root, flow):
+    """The home of the flows' runs as it was when the end step of one was at its last line; gives what it wrote afterwards."""
+    shutil.copytree(flows.root, root)
+    (end,) = (root / flow / flows.ids[flow] / "end").glob("*/_meta")
+    late = [file for part in ("*_artifact_*", "sysmeta_attempt_ok*", "sysmeta_attempt-done*") for file in end.glob(part)]
+    written = {file: file.read_bytes() for file in late}
+    for file in late:
+        file.unlink()
+    return written
+
+
+async def test_a_flow_that_registers_its_own_version_is_asked_for_until_it_has_ended(api, flows, tmp_path):
+    written = open_again(flows, tmp_path / "m", "DeviceRiskFlow")
+    api.discoverer = Discoverer(api.registry, api.lineage, MetaflowFolder(tmp_path / "m"))
+    run = f"DeviceRiskFlow/{flows.ids['DeviceRiskFlow']}"
+    client = api.as_()
+    await client.post("/v1/models", json={"model_id": "device-risk", "flow": "DeviceRiskFlow"})
+    await client.post("/v1/models/device-risk/versions", json={"version": "9", "training_run": run})
+    told = (await client.get("/v1/models/device-risk/versions/9/discovery")).json()
+    assert (told["state"], told["problem"]) == ("pending", f"{run} has not ended well yet.")
+    for file, content in written.items():
+        file.write_bytes(content)
+    api.clock += FIRST_WAIT_MS
+    assert await api.discoverer.discover_due(full_share) == 1
+    told = (await client.get("/v1/models/device-risk/versions/9/discovery")).json()
+    assert (told["state"], told["problem"]) == ("done", "")
+    assert ("feature:payments/count_7d", "feeds", "model:device-risk") in await edges(api, "model:device-risk")
+    await api.discoverer.follow_flows()
+    async with api.registry.read() as connection:
+        made = await versions.page(connection, "device-risk", 10)
+    assert [one.version.version for one in made] == ["9"], "the run has its version already"
+
+
+async def test_a_run_that_does_not_end_well_is_taken_as_it_is_after_two_weeks(api, flows, discoverer):
+    api.discoverer = discoverer
+    run = f"BrokenFlow/{flows.ids['BrokenFlow']}"
+    client = api.as_()
+    await client.post("/v1/models", json={"model_id": "broken"})
+    await client.post("/v1/models/broken/versions", json={"version": "1", "training_run": run})
+    api.clock += GIVE_UP - HOUR
+    assert await discoverer.discover_due(full_share) == 1
+    assert await api.lineage.discoveries.counts() == {"pending": 1}
+    api.clock += 2 * HOUR
+    assert await discoverer.discover_due(full_share) == 1
+    told = (await client.get("/v1/models/broken/versions/1/discovery")).json()
+    assert (told["state"], told["problem"]) == (
+        "done", f"{run} has not ended well in 14 days: what it told until then was taken.",
+    )  # fmt: skip
+    assert ("flow:metaflow/BrokenFlow", "produces", "model:broken") in await edges(api, "model:broken")
+
+
+async def test_a_run_is_asked_for_by_each_version_that_names_it_whoever_asked_before(api, flows, discoverer):
+    api.discoverer = discoverer
+    run = f"FeatureFlow/{flows.ids['FeatureFlow']}"
+    client = api.as_()
+    await api.lineage.discoveries.ask([Discovery(pathspec=run, depth=1)], api.clock)
+    await discoverer.discover_due(full_share)
+    for model, version in (("one", "1"), ("one", "2"), ("two", "1")):
+        await client.post("/v1/models", json={"model_id": model})
+        await client.post(f"/v1/models/{model}/versions", json={"version": version, "training_run": run})
+        told = (await client.get(f"/v1/models/{model}/versions/{version}/discovery")).json()
+        assert (told["run"], told["state"]) == (run, "done")
+        source = "dataset:s3%3A%2F%2Flake/raw%2Fpayments"
+        assert (source, "feeds", f"model:{model}@{version}") in await edges(api, f"model:{model}@{version}")
+    assert await api.lineage.discoveries.counts() == {"done": 4}
+
+
+async def test_a_parameter_that_cannot_be_written_is_left_out_alone(api, flows, discoverer, monkeypatch, caplog):
+    await registered(api, Model("fraud", flow="FraudFlow"))
+    gather = poll.gather_run
+
+    async def strange(runs, record):
+        run = await gather(runs, record)
+        run.parameters |= {"bad": "\ud800"}
+        return run
+
+    monkeypatch.setattr(poll, "gather_run", strange)
+    await discoverer.follow_flows()
+    async with api.registry.read() as connection:
+        (entry,) = await versions.page(connection, "fraud", 10)
+    assert entry.version.hyperparameters == {"depth": 6}
+    assert [one for one in caplog.messages if "no version can have them: 'bad'" in one]
 
 
 async def test_a_version_without_a_run_has_no_discovery_and_other_systems_runs_are_not_asked_for(api, discoverer):

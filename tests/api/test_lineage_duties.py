@@ -164,7 +164,7 @@ async def test_while_nothing_more_can_be_kept_changes_stay_and_are_told_later(ap
     for _ in range(2):
         with pytest.raises(QueueFull):
             await follower.step()
-    await api.lineage.discoveries.done("M/1", api.clock)
+    await api.lineage.discoveries.done(Discovery(pathspec="M/1", model_id="m", version="1"), api.clock)
     await follower.step()
     assert await api.lineage.discoveries.counts() == {"done": 1, "pending": 1}
     assert ("run:metaflow/M%2F2", "produces", "model:m@2") in await edges(api, "model:m@2")

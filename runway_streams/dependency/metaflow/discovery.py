@@ -17,12 +17,13 @@ MAX_CHAIN = 10
 
 
 class Discovery(Struct, frozen=True, kw_only=True):
-    """One run, `Flow/123`, and for which version it was asked for first, if for one. Times are epoch ms; `depth` is how many
-    runs led to it."""
+    """One run, `Flow/123`, and for which version it is asked for: each that names the run has it asked for anew, as a run that
+    names no model tells each of them something else. Both are empty where a run downstream asks. Times are epoch ms; `depth`
+    is how many runs led to it."""
 
     pathspec: str
-    model_id: str | None = None
-    version: str | None = None
+    model_id: str = ""
+    version: str = ""
     state: State = "pending"
     attempts: int = 0
     next_at: int = 0

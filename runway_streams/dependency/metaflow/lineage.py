@@ -11,6 +11,8 @@ In this order of trust, each claim with its source and confidence:
 in a sentence, and the next source is used. Each source is a reporter of its own, so that none takes back another's word.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -24,6 +26,7 @@ from runway_streams.dependency.report import Report
 from schemas.runway_lineage import LineageEnd, RunwayLineage
 
 NAMESPACE = "metaflow"
+NOBODY: Mapping[str, str] = MappingProxyType({})
 IN_ARTIFACT = 1.0
 """The flow says it in its own words, all of it."""
 IN_TAGS = 0.9
@@ -63,8 +66,9 @@ class _Said(Struct):
         return Claim(upstream, downstream, kind, self.source, self.confidence)
 
 
-def told_by(run: MetaflowRun, model_id: str | None = None) -> Told:
-    """What a run tells; `model_id` is the model whose flow this is, for a run that names none.
+def told_by(run: MetaflowRun, model_id: str | None = None, registered: Mapping[str, str] = NOBODY) -> Told:
+    """What a run tells; `model_id` is the model whose flow this is, for a run that names none; `registered` are the versions,
+    by model, that the registry has of this run, which may be called otherwise than the run.
 
     >>> told = told_by(MetaflowRun("FraudFlow", "7", 10, 20, tags=["runway:model:fraud", "runway:feature:payments/amount"]))
     >>> [(claim.upstream, claim.kind, claim.downstream) for claim in told.reports[0].claims][:2]
@@ -82,7 +86,7 @@ def told_by(run: MetaflowRun, model_id: str | None = None) -> Told:
     said = _by_artifact(run, told.notes) or _by_tags(run, told.notes)
     if said.model is None and model_id is not None:
         said.model, said.source, said.confidence = model_id, "inferred", BY_KNOWN_FLOW
-    told.model_id, told.version = said.model, _version(run, said, told.notes)
+    told.model_id, told.version = said.model, _version(run, said, registered, told.notes)
     told.reports = [_report(run, flow, said, told.version)]
     for reporter, claims, whole in (
         ("metaflow-triggers", _by_triggers(run, flow, told.notes), []),
@@ -126,12 +130,13 @@ def _report(run: MetaflowRun, flow: str, said: _Said, version: str | None) -> Re
     return Report(f"metaflow:{run.flow}", _at(run), claims, nodes, whole, whole)
 
 
-def _version(run: MetaflowRun, said: _Said, notes: list[str]) -> str | None:
-    """Only a run that has ended well makes a version; unless it says how that is called, it is called as the run."""
+def _version(run: MetaflowRun, said: _Said, registered: Mapping[str, str], notes: list[str]) -> str | None:
+    """Only a run that has ended well makes a version; unless it or the registry says how that is called, it is called as the
+    run."""
     if said.model is None or run.finished_at is None:
         return None
     try:
-        return model_node(said.model, said.version or run.id).name
+        return model_node(said.model, said.version or registered.get(said.model) or run.id).name
     except BadNode as error:
         notes.append(error.sentence)
         return None

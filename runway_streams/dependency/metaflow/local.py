@@ -83,8 +83,7 @@ class MetaflowFolder:
         return await asyncio.to_thread(self._children, self._place(flow, run, step), TaskRecord)
 
     async def artifacts(self, flow: str, run: str, step: str, task: str) -> list[ArtifactRecord]:
-        place = self._place(flow, run, step, task, "_meta")
-        return last_attempt(await asyncio.to_thread(self._records, place, "*_artifact_*.json", ArtifactRecord))
+        return await asyncio.to_thread(self._artifacts, self._place(flow, run, step, task))
 
     async def metadata(self, flow: str, run: str, step: str, task: str) -> list[MetadataRecord]:
         place = self._place(flow, run, step, task, "_meta")
@@ -107,9 +106,20 @@ class MetaflowFolder:
         return self._children(self._place(flow), RunRecord)
 
     def _children(self, place: Path, kind: type) -> list[Any]:
-        folders = [folder for folder in listing(place, "*") if folder.is_dir()]
+        try:
+            folders = [folder for folder in listing(place, "*") if folder.is_dir()]
+        except OSError as error:
+            raise RunwayError(f"The folder {place.name} cannot be read: {error.strerror}.") from None
         found = [read_json(confined(self._root, folder / "_meta" / "_self.json")) for folder in folders]
         return [record for record in (as_record(one, kind) for one in found if one) if record]
+
+    def _artifacts(self, place: Path) -> list[ArtifactRecord]:
+        found = last_attempt(self._records(place / "_meta", "*_artifact_*.json", ArtifactRecord))
+        # Metaflow writes these files one after the other; the datastore's own list is whole before it writes the first.
+        whole = read_json(confined(self._root, place / f"{found[0].attempt_id}.data.json")) if found else None
+        expected = whole.get("objects") if isinstance(whole, dict) else None
+        is_whole = not isinstance(expected, dict) or expected.keys() <= {one.name for one in found}
+        return found if is_whole else []
 
     def _records(self, place: Path, pattern: str, kind: type) -> list[Any]:
         found = [read_json(confined(self._root, file)) for file in listing(place, pattern)]
@@ -131,9 +141,9 @@ def listing(place: Path, pattern: str) -> list[Path]:
 
 def read_file(place: Path, limit: int) -> bytes:
     """A file's bytes. Raises RunwayError where there is none, or where it has more than `limit`."""
-    if not place.is_file():
-        raise RunwayError(f"{place.name} is not there.")
     try:
+        if not place.is_file():
+            raise RunwayError(f"{place.name} is not there.")
         with place.open("rb") as file:
             found = file.read(limit + 1)
     except OSError as error:

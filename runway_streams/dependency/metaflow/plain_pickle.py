@@ -87,7 +87,7 @@ class _Machine:
         self._shared: set[int] = set()
         self._steps: dict[str, Callable[[Any], None]] = {
             "PROTO": self._proto,
-            "FRAME": lambda size: None,
+            "FRAME": self._frame,
             "STOP": lambda nothing: None,
             "MARK": self._mark,
             "EMPTY_LIST": lambda nothing: self._push_new([]),
@@ -125,6 +125,10 @@ class _Machine:
     def _proto(self, protocol: int) -> None:
         if protocol not in PROTOCOLS:
             raise NotPlain(f"It is a pickle of protocol {protocol}.")
+
+    def _frame(self, size: int) -> None:
+        if size > MAX_BYTES:
+            raise NotPlain("It is a broken pickle: a frame is longer than the whole.")
 
     def _mark(self, nothing: Any) -> None:
         self._marks.append(self._stack)

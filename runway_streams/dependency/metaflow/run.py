@@ -9,9 +9,11 @@ from typing import Any
 
 from msgspec import Struct
 
+from runway_streams.dependency.metaflow.end import find_end, newest_task
 from runway_streams.dependency.metaflow.plain_pickle import MAX_BYTES, NotPlain, Scalar, read_plain, unzip_pickle
-from runway_streams.dependency.metaflow.runs import MAX_NAME, ArtifactRecord, MetadataRecord, MetaflowRuns, RunRecord
+from runway_streams.dependency.metaflow.runs import MAX_NAME, ArtifactRecord, MetaflowRuns, RunRecord
 from runway_streams.errors import DependencyDown, RunwayError
+from runway_streams.urls import without_secrets
 
 LINEAGE, METRICS, INTERVAL, MODEL = "runway_lineage", "runway_metrics", "runway_training_interval", "model"
 SMALL = 64 << 10
@@ -51,19 +53,36 @@ class MetaflowRun(Struct):
         return f"{self.flow}/{self.id}"
 
 
-async def gather_run(runs: MetaflowRuns, record: RunRecord) -> MetaflowRun:
-    """Everything that is known of a run. Raises DependencyDown, never for what an artifact holds."""
+async def gather_run(runs: MetaflowRuns, record: RunRecord, *, lineage_only: bool = False) -> MetaflowRun:
+    """Everything that is known of a run; or, as that is much less to read, what tells of lineage. Raises DependencyDown, never
+    for what an artifact holds."""
     run = MetaflowRun(
         record.flow_id, record.id, record.ts_epoch, tags=record.tags or [], system_tags=record.system_tags or []
     )
     run.notes = []
     given = await _artifacts(runs, run, _PARAMETERS)
-    graph = await _value(runs, run, given.get(_GRAPH), MAX_BYTES)
-    run.graph = graph if isinstance(graph, dict) else None
-    run.parameters = await _parameters(runs, run, given)
+    run.graph = await _graph(runs, run, given)
     await _look_at_start(runs, run)
-    await _look_at_end(runs, run)
+    end = await find_end(runs, run.flow, run.id, step_name(run.graph, _END))
+    if end is None:
+        return run
+    run.finished_at = end.finished_at
+    if LINEAGE in end.artifacts:  # what is said at the end counts, if it says anything
+        run.lineage = await _text(runs, run, end.artifacts[LINEAGE])
+    if run.finished_at is not None and not lineage_only:
+        await _look_at_made(runs, run, given, end.artifacts)
     return run
+
+
+async def has_ended(runs: MetaflowRuns, record: RunRecord) -> bool:
+    """Whether a run has ended well, by few questions: nothing tells of a run that it has failed, so it is asked often."""
+    end = await find_end(runs, record.flow_id, record.id, _END)
+    if end is None:
+        run = MetaflowRun(record.flow_id, record.id, record.ts_epoch)
+        run.notes = []
+        step = step_name(await _graph(runs, run, await _artifacts(runs, run, _PARAMETERS)), _END)
+        end = await find_end(runs, record.flow_id, record.id, step) if step != _END else None
+    return end is not None and end.finished_at is not None
 
 
 def step_name(graph: dict[str, Any] | None, which: str) -> str:
@@ -76,25 +95,8 @@ def step_name(graph: dict[str, Any] | None, which: str) -> str:
     return name if isinstance(name, str) and name.isidentifier() and name.isascii() and len(name) <= MAX_NAME else which
 
 
-def finished_at(metadata: list[MetadataRecord]) -> int | None:
-    """When a task's last attempt ended well, None where it has not.
-
-    >>> ok = MetadataRecord("attempt_ok", "True", ["attempt_id:1"], 20)
-    >>> finished_at([MetadataRecord("attempt_ok", "False", ["attempt_id:0"], 10), ok]), finished_at([])
-    (20, None)
-    """
-    ends = [record for record in metadata if record.field_name == "attempt_ok"]
-    last = max(ends, key=lambda record: (record.attempt, record.ts_epoch), default=None)
-    return last.ts_epoch if last and last.value == "True" else None
-
-
-async def _task(runs: MetaflowRuns, run: MetaflowRun, step: str) -> str | None:
-    tasks = await runs.tasks(run.flow, run.id, step)
-    return str(max(tasks, key=lambda task: task.ts_epoch).task_id) if tasks else None
-
-
 async def _artifacts(runs: MetaflowRuns, run: MetaflowRun, step: str) -> dict[str, ArtifactRecord]:
-    task = await _task(runs, run, step)
+    task = await newest_task(runs, run.flow, run.id, step)
     if task is None:
         return {}
     return {one.name: one for one in await runs.artifacts(run.flow, run.id, step, task)}
@@ -102,7 +104,7 @@ async def _artifacts(runs: MetaflowRuns, run: MetaflowRun, step: str) -> dict[st
 
 async def _look_at_start(runs: MetaflowRuns, run: MetaflowRun) -> None:
     step = step_name(run.graph, _START)
-    task = await _task(runs, run, step)
+    task = await newest_task(runs, run.flow, run.id, step)
     if task is None:
         return
     fields = {one.field_name: one.value for one in await runs.metadata(run.flow, run.id, step, task)}
@@ -111,20 +113,19 @@ async def _look_at_start(runs: MetaflowRuns, run: MetaflowRun) -> None:
     run.lineage = await _text(runs, run, at_start.get(LINEAGE))
 
 
-async def _look_at_end(runs: MetaflowRuns, run: MetaflowRun) -> None:
-    step = step_name(run.graph, _END)
-    task = await _task(runs, run, step)
-    if task is None:
-        return
-    run.finished_at = finished_at(await runs.metadata(run.flow, run.id, step, task))
-    made = {one.name: one for one in await runs.artifacts(run.flow, run.id, step, task)}
-    if LINEAGE in made:  # what is said at the end counts, if it says anything
-        run.lineage = await _text(runs, run, made[LINEAGE])
+async def _look_at_made(
+    runs: MetaflowRuns, run: MetaflowRun, given: dict[str, ArtifactRecord], made: dict[str, ArtifactRecord]
+) -> None:
+    run.parameters = await _parameters(runs, run, given)
     run.metrics = await _text(runs, run, made.get(METRICS))
     run.interval = await _text(runs, run, made.get(INTERVAL))
-    if run.finished_at is not None:
-        run.numbers = await _numbers(runs, run, made) if run.metrics is None else {}
-        await _find_model(runs, run, made.get(MODEL))
+    run.numbers = await _numbers(runs, run, made) if run.metrics is None else {}
+    await _find_model(runs, run, made.get(MODEL))
+
+
+async def _graph(runs: MetaflowRuns, run: MetaflowRun, given: dict[str, ArtifactRecord]) -> dict[str, Any] | None:
+    graph = await _value(runs, run, given.get(_GRAPH), MAX_BYTES)
+    return graph if isinstance(graph, dict) else None
 
 
 async def _parameters(runs: MetaflowRuns, run: MetaflowRun, given: dict[str, ArtifactRecord]) -> dict[str, Scalar]:
@@ -157,7 +158,12 @@ async def _find_model(runs: MetaflowRuns, run: MetaflowRun, artifact: ArtifactRe
         return
     value = await _value(runs, run, artifact, SMALL, quiet=True)
     if isinstance(value, str) and "://" in value:  # the flow has put the model elsewhere, and says where
-        run.model_uri = value
+        run.model_uri = without_secrets(value)
+        if run.model_uri != value:
+            run.notes.append(
+                f"The address in the artifact {MODEL} of {run.pathspec} is kept without its user, query and fragment:"
+                " they may be secrets."
+            )
         return
     try:
         run.model_sha256 = await runs.datastore.sha256(run.flow, artifact.sha)
@@ -165,7 +171,7 @@ async def _find_model(runs: MetaflowRuns, run: MetaflowRun, artifact: ArtifactRe
     except DependencyDown:
         raise
     except RunwayError as error:
-        run.notes.append(f"The artifact {MODEL} of {run.pathspec} is left out. {error.sentence}")
+        run.notes.append(f"The artifact {MODEL} of {run.pathspec} is left out. {error}")
 
 
 async def _text(runs: MetaflowRuns, run: MetaflowRun, artifact: ArtifactRecord | None) -> str | None:
@@ -192,7 +198,7 @@ async def _value(
         raise
     except RunwayError as error:
         if not quiet:
-            run.notes.append(f"The artifact {artifact.name} of {run.pathspec} cannot be read. {error.sentence}")
+            run.notes.append(f"The artifact {artifact.name} of {run.pathspec} cannot be read. {error}")
         return None
 
 

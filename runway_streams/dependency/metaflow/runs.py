@@ -19,8 +19,8 @@ MAX_RECORDS = 10_000
 MAX_NAME = 200
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+-]*")
 _SHA = re.compile(r"[0-9a-f]{40}")
-Time = Annotated[int, Meta(ge=0, le=1 << 52)]
-"""Epoch ms."""
+Time = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
+"""Epoch ms, to the end of the year 9999, as no calendar of ours goes on."""
 
 
 class BadName(RunwayError):

@@ -12,6 +12,7 @@ from runway_streams.dependency.stores.tables import discoveries
 
 BATCH = 50
 MAX_PROBLEM = 1_000
+_KEY = tuple(discoveries.primary_key)
 
 
 class SqlDiscoveries:
@@ -40,7 +41,7 @@ class SqlDiscoveries:
         """Those to be asked for now, the longest due first."""
         question = sa.select(discoveries).where(discoveries.c.state == "pending", discoveries.c.next_at <= now)
         async with self._database.read() as connection:
-            rows = await connection.execute(question.order_by(discoveries.c.next_at, discoveries.c.pathspec).limit(limit))
+            rows = await connection.execute(question.order_by(discoveries.c.next_at, *_KEY).limit(limit))
             return [_read(row) for row in rows]
 
     async def of_version(self, model_id: str, version: str) -> Discovery | None:
@@ -50,9 +51,9 @@ class SqlDiscoveries:
             row = (await connection.execute(question.order_by(discoveries.c.created_at.desc()).limit(1))).first()
             return None if row is None else _read(row)
 
-    async def done(self, pathspec: str, now: int) -> None:
+    async def done(self, one: Discovery, now: int, problem: str = "") -> None:
         """Its lineage is in the graph, or waits for it."""
-        await self._set(pathspec, state="done", problem="", updated_at=now)
+        await self._set(one, state="done", problem=problem, updated_at=now)
 
     async def failed(self, one: Discovery, problem: str, now: int, share: float, *, is_unknown: bool = False) -> None:
         """It is asked for again later, by `wait_ms`; unless it is not known, and has not been for GIVE_UP_MS."""
@@ -60,7 +61,7 @@ class SqlDiscoveries:
         state = "unknown" if is_unknown and now - one.created_at > GIVE_UP_MS else "pending"
         text = problem.replace("\0", "")[:MAX_PROBLEM]
         await self._set(
-            one.pathspec,
+            one,
             state=state,
             attempts=attempts,
             problem=text,
@@ -74,9 +75,10 @@ class SqlDiscoveries:
         async with self._database.read() as connection:
             return {row.state: row.runs for row in await connection.execute(question)}
 
-    async def _set(self, pathspec: str, **values: object) -> None:
+    async def _set(self, one: Discovery, **values: object) -> None:
+        same = [column == getattr(one, column.name) for column in _KEY]
         async with self._database.write() as connection:
-            await connection.execute(discoveries.update().where(discoveries.c.pathspec == pathspec).values(**values))
+            await connection.execute(discoveries.update().where(*same).values(**values))
 
 
 def _read(row: sa.Row) -> Discovery:

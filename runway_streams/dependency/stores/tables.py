@@ -6,7 +6,7 @@
 | lineage_edges | an edge over one span of time | none is deleted |
 | lineage_openlineage_runs | what the events of a run told so far | 100,000 runs of 4 MiB, 7 days after the last event |
 | lineage_reports | a report that waits for a graph which does not answer, or that it did not take | 100,000 and 1 GiB; 100 |
-| lineage_discoveries | a run of Metaflow whose lineage was asked for, and how that has gone | 100,000 pending |
+| lineage_discoveries | a run of Metaflow whose lineage was asked for, for which version, and how that has gone | 100,000 pending |
 | lineage_cursors | how far a follower has come | one a follower |
 
 Names may be longer than what PostgreSQL takes into an index: rows are keyed by digests of 16 bytes (`digests.py`), and nodes
@@ -90,8 +90,8 @@ discoveries = Table(
     "lineage_discoveries",
     metadata,
     Column("pathspec", _name(512), primary_key=True),
-    Column("model_id", _name(128)),
-    Column("version", _name(128)),
+    Column("model_id", _name(128), primary_key=True),
+    Column("version", _name(128), primary_key=True),
     Column("state", String(16), nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("next_at", BigInteger, nullable=False),

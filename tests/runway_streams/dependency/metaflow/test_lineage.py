@@ -91,6 +91,34 @@ def test_bad_tags_give_sentences_and_the_others_are_used():
     assert ("dataset:a/b", "feeds", MODEL) in told(found)
 
 
+@pytest.mark.parametrize(
+    ("tag", "node"),
+    [("data:s3://lake/raw/flights", "dataset:s3%3A%2F%2Flake/raw%2Fflights"),
+     ("data:postgres://db:5432/shop.public.orders", "dataset:postgres%3A%2F%2Fdb%3A5432/shop.public.orders"),
+     ("data:abfss://box@acc.dfs.core.windows.net/a", "dataset:abfss%3A%2F%2Fbox%40acc.dfs.core.windows.net/a"),
+     ("data:file:///raw/x", "dataset:file/%2Fraw%2Fx"), ("data:hdfs://nn:8020/raw", "dataset:hdfs%3A%2F%2Fnn%3A8020/%2Fraw"),
+     ("feature:s3://lake/features/amount", "feature:s3%3A%2F%2Flake/features%2Famount"),
+     ("data:a://", "dataset:a%3A/%2F")],
+)  # fmt: skip
+def test_a_tag_may_hold_a_url_whose_namespace_is_as_openlineage_has_it(tag, node):
+    found = told_by(run(tags=["runway:model:m", f"runway:{tag}"]))
+    assert found.notes == []
+    assert (node, "feeds", MODEL) in told(found)
+
+
+def test_a_url_without_a_name_gives_a_sentence():
+    found = told_by(run(tags=["runway:model:m", "runway:data:s3://lake"]))
+    assert "'runway:data:s3://lake' of F/7 is not used" in found.notes[0]
+
+
+def test_the_registry_says_how_a_version_is_called_that_the_run_does_not_name():
+    registered = {"m": "9", "n": "8"}
+    assert told_by(run(), "m", registered).version == "9"
+    assert told_by(run(lineage=document()), "n", registered).version == "9"
+    assert told_by(run(lineage=document(model={"name": "m", "version": "3"})), "m", registered).version == "3"
+    assert told_by(run(lineage=document(model={"name": "o"})), "m", registered).version == "7"
+
+
 def test_inputs_that_a_later_run_does_not_tell_have_ended_but_silence_ends_nothing():
     assert told_by(run(tags=TAGS)).reports[0].whole_inputs == ["model:tagged"]
     assert told_by(run(tags=["runway:model:m"])).reports[0].whole_inputs == []

@@ -11,7 +11,7 @@ import pytest
 
 from runway_streams.dependency.metaflow import local as metaflow_local
 from runway_streams.dependency.metaflow.lineage import told_by
-from runway_streams.dependency.metaflow.local import FolderDatastore, MetaflowFolder
+from runway_streams.dependency.metaflow.local import FolderDatastore, MetaflowFolder, read_file
 from runway_streams.dependency.metaflow.run import gather_run
 from runway_streams.dependency.metaflow.runs import BadName, RunRecord
 from runway_streams.dependency.report import check_report
@@ -147,6 +147,22 @@ async def test_an_artifact_that_is_gone_gives_a_sentence(root):
     (root / "F/data/cc" / ("c" * 40)).unlink()
     (note,) = await notes(root)
     assert "is not there" in note
+
+
+def test_what_cannot_even_be_looked_for_gives_a_sentence(tmp_path):
+    with pytest.raises(RunwayError, match="cannot be read: File name too long"):
+        read_file(tmp_path / ("x" * 300), 10)
+
+
+async def test_artifacts_that_are_still_being_written_are_none_yet(root):
+    meta = root / "F/1/end/3/_meta"
+    write(root / "F/1/end/3/0.data.json", {"objects": {"a": "0" * 40, "b": "0" * 40}})
+    write(meta / "0_artifact_a.json", {"name": "a", "sha": "0" * 40, "attempt_id": 0})
+    assert await MetaflowFolder(root).artifacts("F", "1", "end", "3") == []
+    write(meta / "0_artifact_b.json", {"name": "b", "sha": "0" * 40, "attempt_id": 0})
+    assert [one.name for one in await MetaflowFolder(root).artifacts("F", "1", "end", "3")] == ["a", "b"]
+    write(root / "F/1/end/3/0.data.json", {"objects": ["strange"]})
+    assert len(await MetaflowFolder(root).artifacts("F", "1", "end", "3")) == 2
 
 
 async def test_a_model_that_is_too_large_has_no_hash(root, monkeypatch):

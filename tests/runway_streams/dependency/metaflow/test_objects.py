@@ -15,6 +15,7 @@ from runway_streams.dependency.metaflow.runs import BadName
 from runway_streams.dependency.metaflow.version import version_of_run
 from runway_streams.errors import ConfigError, DependencyDown, RunwayError
 from tests.lakes import s3  # noqa: F401
+from tests.little_http import LittleServer
 
 URL = "s3://runway/metaflow"
 
@@ -56,6 +57,53 @@ async def test_a_store_that_is_down_says_so(s3, monkeypatch):  # noqa: F811
         nobody = s3 | {"endpoint": f"http://127.0.0.1:{free.getsockname()[1]}"}
         with pytest.raises(DependencyDown):
             await open_datastore(URL, nobody).read("F", "a" * 40, 100)
+
+
+def little_store(server: LittleServer, s3_options: dict):
+    return open_datastore("s3://user:s3cret@runway/metaflow?X-Amz-Signature=s3cret#x", s3_options | {"endpoint": server.url})
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 409, 410, 412, 416])
+async def test_an_object_that_is_refused_is_a_note_of_its_run_alone(flows, s3, status):  # noqa: F811
+    folder = MetaflowFolder(flows.root)
+    with LittleServer(lambda asked: (status, {}, b"<Error><Code>AccessDenied</Code></Error>")) as server:
+        folder.datastore = little_store(server, s3)
+        run = await gather_run(folder, await folder.run("FraudFlow", flows.ids["FraudFlow"]))
+    assert run.finished_at is not None
+    assert run.notes
+    for note in run.notes:
+        assert f"of {run.pathspec} " in note
+        assert "is not there" in note if status == 404 else f"{status}" in note and note.endswith("in s3://runway/metaflow.")
+    assert "s3cret" not in str(run)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (401, ""),
+        (429, ""),
+        (500, ""),
+        (503, ""),
+        (403, "SignatureDoesNotMatch"),
+        (400, "ExpiredToken"),
+        (404, "NoSuchBucket"),
+    ],
+)
+async def test_a_store_that_would_refuse_any_object_is_down(s3, monkeypatch, status, code):  # noqa: F811
+    monkeypatch.setattr(metaflow_objects, "RETRY", {"max_retries": 0})
+    body = f"<Error><Code>{code}</Code></Error>".encode()
+    with LittleServer(lambda asked: (status, {}, body)) as server:
+        store = little_store(server, s3)
+        for asked in (store.read("F", "a" * 40, 100), store.sha256("F", "a" * 40)):
+            with pytest.raises(DependencyDown) as error:
+                await asked
+            assert "s3cret" not in str(error.value)
+
+
+def test_an_artifact_s_address_has_no_secrets(s3):  # noqa: F811
+    with LittleServer() as server:
+        uri = little_store(server, s3).uri("F", "a" * 40)
+    assert uri == f"s3://runway/metaflow/F/data/aa/{'a' * 40}"
 
 
 def test_urls(tmp_path):

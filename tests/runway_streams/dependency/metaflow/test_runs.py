@@ -10,7 +10,7 @@ from runway_streams.dependency.edge import Claim
 from runway_streams.dependency.metaflow.lineage import IN_GRAPH, IN_TAGS, Told, told_by
 from runway_streams.dependency.metaflow.local import MetaflowFolder
 from runway_streams.dependency.metaflow.run import MetaflowRun, gather_run
-from runway_streams.dependency.metaflow.runs import BadName, MetaflowRuns
+from runway_streams.dependency.metaflow.runs import BadName, MetaflowRuns, RunRecord
 from runway_streams.dependency.metaflow.version import Interval, version_of_run
 from runway_streams.dependency.report import check_report
 from tests.metaflow_flows import FRAUD_TAGS, MetaflowHome
@@ -145,6 +145,36 @@ async def test_a_failed_run_makes_no_version(metaflow, flows):
     assert run.finished_at is None
     assert version_of_run(run, "broken") is None
     assert edges(told_by(run, "broken")) == {("flow:metaflow/BrokenFlow", "produces", "model:broken")}
+
+
+async def test_a_run_whose_failure_was_caught_is_no_success(metaflow, flows):
+    run = await gathered(metaflow, flows, "CaughtFlow")
+    assert run.finished_at is None
+    assert version_of_run(run, "caught") is None
+
+
+async def test_a_run_ends_when_all_of_it_is_written(metaflow, flows):
+    run = await gathered(metaflow, flows, "FraudFlow")
+    (end,) = await metaflow.tasks("FraudFlow", run.id, "end")
+    written = await metaflow.metadata("FraudFlow", run.id, "end", str(end.task_id))
+    assert run.finished_at == max(one.ts_epoch for one in written if one.field_name == "attempt-done")
+
+
+async def test_for_lineage_nothing_is_hashed_and_less_is_read(metaflow, flows, monkeypatch):
+    record = await metaflow.run("DeviceRiskFlow", flows.ids["DeviceRiskFlow"])
+    read = []
+    monkeypatch.setattr(metaflow.datastore, "_sha256", lambda flow, sha: pytest.fail("hashed"))
+    stored = metaflow.datastore._read
+    monkeypatch.setattr(metaflow.datastore, "_read", lambda flow, sha, limit: read.append(sha) or stored(flow, sha, limit))
+    run = await gather_run(metaflow, record, lineage_only=True)
+    assert len(read) == 2, "the graph and the lineage"
+    assert (run.model_uri, run.parameters, run.metrics) == (None, {}, None)
+    assert told_by(run) == told_by(await gathered_whole(metaflow, record, monkeypatch))
+
+
+async def gathered_whole(metaflow: MetaflowRuns, record: RunRecord, monkeypatch: pytest.MonkeyPatch) -> MetaflowRun:
+    monkeypatch.undo()
+    return await gather_run(metaflow, record)
 
 
 async def test_without_a_datastore_the_rest_is_told(metaflow, flows):

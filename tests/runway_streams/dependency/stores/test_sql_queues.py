@@ -162,11 +162,24 @@ async def test_a_run_is_asked_for_once_and_then_later_and_later(lineage):
     assert await discoveries.due(NOW + 1_999) == []
     (again,) = await discoveries.due(NOW + 2_000)
     assert (again.attempts, again.problem) == (1, "Metaflow is away.")
-    await discoveries.done("F/1", NOW + 3_000)
+    await discoveries.done(one, NOW + 3_000)
     assert await discoveries.due(NOW + GIVE_UP_MS) == []
     assert (await discoveries.of_version("m", "1")).state == "done"
     assert await discoveries.of_version("m", "2") is None
     assert await discoveries.counts() == {"done": 1}
+
+
+async def test_each_version_that_names_a_run_has_it_asked_for(lineage):
+    discoveries = SqlDiscoveries(lineage)
+    askers = [("", ""), ("m", "1"), ("m", "2"), ("n", "1")]
+    wanted = [Discovery(pathspec="F/1", model_id=model_id, version=version) for model_id, version in askers]
+    for one in wanted:
+        assert await discoveries.ask([one], NOW) == 1
+    assert {(one.model_id, one.version) for one in await discoveries.due(NOW)} == set(askers)
+    await discoveries.done(wanted[1], NOW)
+    await discoveries.failed(wanted[3], "no", NOW, 1.0)
+    assert [(await discoveries.of_version(*asker)).state for asker in askers] == ["pending", "done", "pending", "pending"]
+    assert [(await discoveries.of_version(*asker)).attempts for asker in askers] == [0, 0, 0, 1]
 
 
 async def test_a_run_that_nobody_knows_is_given_up_after_a_week_one_that_is_not_answered_never(lineage):
@@ -190,7 +203,7 @@ async def test_chains_and_what_waits_have_an_end(lineage, monkeypatch):
 async def test_a_cursor_is_what_was_put_last(lineage):
     cursors = Cursors(lineage)
     assert await cursors.get("flow", Cursor()) == Cursor()
-    await cursors.put("flow", Cursor(7, ("a", "b"), (8, "c")))
+    await cursors.put("flow", Cursor(7, ("a", "b"), {"c": 8}))
     await cursors.put("registry", 3)
     await cursors.put("registry", 4)
-    assert (await cursors.get("flow", Cursor()), await cursors.get("registry", 0)) == (Cursor(7, ("a", "b"), (8, "c")), 4)
+    assert (await cursors.get("flow", Cursor()), await cursors.get("registry", 0)) == (Cursor(7, ("a", "b"), {"c": 8}), 4)

@@ -63,8 +63,8 @@ def upgrade() -> None:
     op.create_table(
         "lineage_discoveries",
         sa.Column("pathspec", _name(512), nullable=False),
-        sa.Column("model_id", _name(128)),
-        sa.Column("version", _name(128)),
+        sa.Column("model_id", _name(128), nullable=False),
+        sa.Column("version", _name(128), nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("next_at", sa.BigInteger(), nullable=False),
@@ -72,7 +72,7 @@ def upgrade() -> None:
         sa.Column("depth", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("pathspec", name="pk_lineage_discoveries"),
+        sa.PrimaryKeyConstraint("pathspec", "model_id", "version", name="pk_lineage_discoveries"),
     )
     op.create_index("ix_lineage_discoveries_state_next_at", "lineage_discoveries", ["state", "next_at"])
     op.create_index("ix_lineage_discoveries_model_id_version", "lineage_discoveries", ["model_id", "version"])
