@@ -23,7 +23,7 @@ class DependencyDown(RunwayError):
 
 
 class TooSlow(DependencyDown):
-    """It has not answered this within its limit; whether it answers anything else is not known by that."""
+    """It has not answered this within its limits of time or memory; whether it answers anything else is not known by that."""
 
 
 class Refused(RunwayError):

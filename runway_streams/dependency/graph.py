@@ -229,14 +229,12 @@ class LineageGraph:
 
     async def _failure(self, error: DependencyDown | TimeoutError, seconds: float) -> DependencyDown:
         """What it means that the store did not answer: that it was too much to ask, or that the store is down."""
+        told = (
+            f"The lineage graph has not answered within {seconds:.0f} s." if isinstance(error, TimeoutError) else str(error)
+        )
         # One that has not even been made ready answers nobody: its indexes may still be made.
         if self._prepared and isinstance(error, TimeoutError | TooSlow) and await self._is_there():
-            return TooSlow("The lineage graph answers, but was too slow for this.", "Ask again, or for less.")
-        told = (
-            str(error)
-            if isinstance(error, DependencyDown)
-            else f"The lineage graph has not answered within {seconds:.0f} s."
-        )
+            return TooSlow(f"The lineage graph answers others, but not this. {told}")
         self.problem, self._down_until = told, self._clock() + REST_S
         self._prepared = False  # it may come back without what was made there
         return DependencyDown(told)

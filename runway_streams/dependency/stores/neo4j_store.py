@@ -44,7 +44,13 @@ _MADE_MEANWHILE = "Neo.ClientError.Schema.EquivalentSchemaRuleAlreadyExists"
 _BUGS = ("Neo.ClientError.Statement.", "Neo.ClientError.Schema.ConstraintValidationFailed", _MADE_MEANWHILE)
 # A rule that cannot be made, for other data or another rule is there.
 _TAKEN = ("Neo.ClientError.Schema.", "Neo.DatabaseError.Schema.")
-_LATE = "Neo.ClientError.Transaction.TransactionTimedOut"
+# Its limits of time, and of memory for one transaction or all at once.
+_TOO_MUCH = (
+    "Neo.ClientError.Transaction.TransactionTimedOut",
+    "Neo.TransientError.General.MemoryPoolOutOfMemoryError",
+    "Neo.TransientError.General.TransactionOutOfMemoryError",
+    "Neo.TransientError.General.OutOfMemoryError",
+)
 _REFUSED = "Neo.ClientError.Security."
 _NO_DATABASE = "Neo.ClientError.Database.DatabaseNotFound"
 _FIRST: dict[str, Any] = {"upstream": "", "rest": ["", "", ""]}
@@ -166,7 +172,7 @@ class Neo4jStore:
             code = error.code or ""
             if code.startswith(_BUGS):
                 raise
-            kind = TooSlow if code.startswith(_LATE) else DependencyDown
+            kind = TooSlow if code.startswith(_TOO_MUCH) else DependencyDown
             if code.startswith(_TAKEN):
                 raise _taken(self._address, error) from error
             raise _refused(self._address, code) or _down(self._address, error.message or code, kind) from error

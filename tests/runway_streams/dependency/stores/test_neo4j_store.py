@@ -190,6 +190,15 @@ async def test_a_mistake_of_ours_is_no_outage(store):
         await store._read(nonsense)
 
 
+async def test_what_takes_more_memory_than_there_is_for_all_is_too_much_and_no_outage(store):
+    async def much(work):
+        await work.run("UNWIND range(1, 1000000000) AS number RETURN collect(number)")
+
+    with pytest.raises(TooSlow, match="memory"):
+        await store._read(much)
+    await store.apply([REPORT])
+
+
 @pytest.mark.fault
 async def test_a_server_that_is_killed_or_stands_still_is_down_and_comes_back(tmp_path: Path, opened):
     with EmbeddedNeo4j(tmp_path / "own", heap="384m", page_cache="32m") as own:
