@@ -6,7 +6,7 @@ import math
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from runway_streams.errors import ConfigError, DependencyDown, TooSlow
+from runway_streams.database_outages import STANDBY, START, Outage, outage_of
+from runway_streams.errors import ConfigError, DependencyDown
 from runway_streams.migrations import Migrations
 
 POOL = 8
@@ -58,6 +60,7 @@ class Database:
         self._queue_s = queue_s
         self._migrations = migrations
         self._is_sqlite = engine.dialect.name == "sqlite"
+        sa.event.listen(engine.sync_engine, "handle_error", self._translate)
         self._preparing = asyncio.Lock()
         self._prepared: int | None = None  # the inode of SQLite's file, 0 for a server
 
@@ -126,13 +129,16 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def _begin(self, *, writes: bool, isolation: str = "", timed: bool = False) -> AsyncIterator[AsyncConnection]:
-        turn = self._turn() if writes and self._is_sqlite else contextlib.nullcontext()
-        async with self._errors(), turn, self.engine.connect() as connection:
-            await connection.execution_options(runway_writes=writes, runway_is_timed=timed)
-            if isolation and not self._is_sqlite:  # whose readers always see one state
-                await connection.execution_options(isolation_level=isolation)
-            async with connection.begin():
-                yield connection
+        async with contextlib.AsyncExitStack() as stack:
+            with self._errors():
+                if writes and self._is_sqlite:
+                    await stack.enter_async_context(self._turn())
+                connection = await stack.enter_async_context(self.engine.connect())
+                await connection.execution_options(runway_writes=writes, runway_is_timed=timed)
+                if isolation and not self._is_sqlite:  # whose readers always see one state
+                    await connection.execution_options(isolation_level=isolation)
+                await stack.enter_async_context(connection.begin())
+            yield connection
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -145,31 +151,31 @@ class Database:
         finally:
             queue.release()
 
-    @contextlib.asynccontextmanager
-    async def _errors(self) -> AsyncIterator[None]:
+    def _translate(self, context: ExceptionContext) -> DependencyDown | None:
+        # What goes wrong with a statement or at the end of a transaction, and nothing else that its user does meanwhile.
+        error = context.sqlalchemy_exception or context.original_exception
+        outage = outage_of(error)
+        if outage and outage.remedy == STANDBY:
+            context.is_disconnect = True  # and all other connections go, which lead there too
+        return self._down(error, outage) if outage else None
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
         try:
             yield
-        except IntegrityError:
-            raise  # what the rows say, not the connection
-        except DBAPIError as error:
-            if not _is_outage(error, self.engine):
-                raise
-            raise self._down(error.orig or error, TooSlow if _is_late(error) else DependencyDown) from error
-        except (TimeoutError, sa.exc.TimeoutError) as error:
-            raise self._down(error, TooSlow) from error
-        except OSError as error:
-            raise self._down(error) from error
         except Exception as error:
-            # The driver's own errors while it connects are not wrapped.
-            if isinstance(error, SQLAlchemyError) or not type(error).__module__.startswith("asyncpg"):
+            outage = outage_of(error)
+            if outage is None:
                 raise
-            raise self._down(error) from error
+            raise self._down(error, outage) from error
 
-    def _down(self, error: BaseException, kind: type[DependencyDown] = DependencyDown) -> DependencyDown:
+    def _down(self, error: BaseException, outage: Outage) -> DependencyDown:
         place = self.engine.url.render_as_string(hide_password=True)
-        why = next(iter(str(error).splitlines()), "") or type(error).__name__
+        said = getattr(error, "orig", None) or error
+        why = next(iter(str(said).splitlines()), "") or type(said).__name__
         service, variable = self._migrations.service, self._migrations.variable
-        return kind(f"The {service}'s database {place} does not answer: {why}.", f"Start it, or check {variable}.")
+        sentence = f"The {service}'s database {place} does not answer: {why}."
+        return outage.kind(sentence, outage.remedy.format(variable=variable))
 
     def _place(self) -> int | None:
         """What tells one database from another in its place: the file's inode, None where it is missing."""
@@ -184,7 +190,7 @@ class Database:
         # Open connections would go on writing into a file that nobody can find any more; new ones would make an empty one.
         await self.engine.dispose()
         if place is None:
-            raise self._down(FileNotFoundError("its file is gone"))
+            raise self._down(FileNotFoundError("its file is gone"), Outage(DependencyDown, START))
 
 
 _upgrading: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
@@ -292,23 +298,3 @@ def _write_ahead(cursor: Any) -> None:
 def _begin_sqlite(connection: sa.Connection) -> None:
     writes = connection.get_execution_options().get("runway_writes")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _is_late(error: DBAPIError) -> bool:
-    # So SQLite calls what `_Clock` has ended.
-    return str(error.orig) == "interrupted"
-
-
-def _is_outage(error: DBAPIError, engine: AsyncEngine) -> bool:
-    if error.connection_invalidated or isinstance(error, sa.exc.InterfaceError | sa.exc.InternalError):
-        return True
-    text = str(error.orig)
-    if engine.dialect.name == "sqlite":
-        return isinstance(error, sa.exc.OperationalError) and "syntax" not in text and "no such" not in text
-    # What PostgreSQL says of connections, of transactions that it gave up for others, of what it is short of, and of its own
-    # start and end.
-    if str(getattr(error.orig, "sqlstate", None))[:2] in ("08", "40", "53", "57"):
-        return True
-    return isinstance(error.orig, OSError) or any(
-        word in text for word in ("shutting down", "terminat", "timeout", "connection")
-    )

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy.exc import DBAPIError
 
 from runway_streams.database import Database, database_url, insert_all_new, insert_new
 from runway_streams.errors import ConfigError, DependencyDown, Refused, TooSlow
@@ -205,6 +206,81 @@ async def test_a_folder_that_cannot_be_written_is_a_dependency_that_is_down(tmp_
     async with asyncio.timeout(10):  # the driver's thread still tells the loop that it could not connect
         while threading.active_count() > threads:
             await asyncio.sleep(0.01)
+
+
+async def test_a_server_that_takes_no_changes_is_down_until_it_does(tmp_path_factory, tmp_path):
+    # After a failover: the name leads to the new server, but open connections to the one before.
+    with PostgresServer(tmp_path_factory.mktemp("failover")) as server:
+        database = Database.open(server.url(), tmp_path, MIGRATIONS)
+        async with contextlib.aclosing(database):
+            await database.prepare()
+            switch = "ALTER DATABASE postgres SET default_transaction_read_only = {}"
+            async with database.write() as connection:
+                await connection.execute(sa.text(switch.format("on")))
+            await database.engine.dispose()
+            for _ in range(2):
+                with pytest.raises(DependencyDown, match="check that RUNWAY_DATABASE names the server that does"):
+                    async with database.write() as connection:
+                        await insert_new(connection, leases, duty="d", holder="a", until=1)
+            async with database.read() as connection:
+                await connection.execute(sa.text("SET TRANSACTION READ WRITE"))
+                await connection.execute(sa.text(switch.format("off")))
+            with pytest.raises(DependencyDown):
+                async with database.write() as connection:
+                    await insert_new(connection, leases, duty="d", holder="a", until=1)
+            async with database.write() as connection:
+                assert await insert_new(connection, leases, duty="d", holder="a", until=1)
+
+
+@pytest.mark.parametrize(
+    ("statement", "remedy"),
+    [
+        ("LOCK TABLE leases NOWAIT", "It comes by itself"),
+        ("COPY aliases FROM '/nowhere/at/all'", "See the server's log, and its disk"),
+    ],
+)
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_what_a_server_lacks_is_an_outage_with_what_to_do(database, statement, remedy):
+    async with database.write() as other:
+        await other.execute(sa.text("LOCK TABLE leases"))
+        with pytest.raises(DependencyDown, match=remedy):
+            async with database.write() as connection:
+                await connection.execute(sa.text(statement))
+
+
+@pytest.mark.parametrize("begin", [0, 4096])
+async def test_a_damaged_file_is_a_dependency_that_is_down(tmp_path, begin):
+    database = Database.open(None, tmp_path, MIGRATIONS)
+    async with database.write() as connection:
+        await connection.execute(leases.insert().values(duty="d", holder="a", until=1))
+    await database.close()  # and nothing stays beside the file
+    with (tmp_path / "registry.db").open("r+b") as file:
+        size = file.seek(0, 2)
+        file.seek(begin)
+        file.write(b"\xa5" * (size - begin))
+    async with contextlib.aclosing(database):
+        with pytest.raises(DependencyDown, match=r"It is damaged.*`runway restore`"):
+            await holder_of(database)
+
+
+async def test_a_statement_that_is_wrong_is_a_bug_whatever_it_says(database):
+    for statement in ("SELECT 'timeout connection' FROM nowhere", "SELECT"[:3]):
+        with pytest.raises(DBAPIError):
+            async with database.read() as connection:
+                await connection.execute(sa.text(statement))
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("mine"), TimeoutError("mine"), ConnectionResetError("mine")])
+async def test_what_goes_wrong_beside_the_database_is_not_its_outage(database, error):
+    async def fail(opened):
+        async with opened() as connection:
+            await connection.execute(sa.select(leases))
+            raise error
+
+    for opened in (database.read, database.write):
+        with pytest.raises(type(error), match="mine"):
+            await fail(opened)
+    assert await holder_of(database) is None
 
 
 @pytest.mark.parametrize("url", ["nonsense", "mysql://h/d", "sqlite://", "http://x", "postgresql://h/d?colour=red"])
