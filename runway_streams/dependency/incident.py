@@ -2,7 +2,8 @@
 
 Statuses are an argument: whoever judges health gives them, for models and versions and, where known, for features, datasets
 and flows. Something *ails* if it is AT_RISK, drifting or failed. An ailing node is explained by an ailing node upstream of it
-unless all ways between lead through nodes that are known to be healthy: what is healthy passes nothing on.
+unless all ways between lead through nodes that are known to be healthy: what is healthy passes nothing on. What is upstream
+of a model is so of each of its versions, but for its other versions: those are no inputs.
 """
 
 import asyncio
@@ -12,7 +13,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from runway_streams.dependency.node import node_type
+from runway_streams.dependency.edge import Edge
+from runway_streams.dependency.node import model_of, node_type
 from runway_streams.dependency.store import LineageStore
 from runway_streams.dependency.walk import FRONTIER, LIMIT_S, MAX_DEPTH, MAX_EDGES, check_depth, edges_within
 
@@ -153,24 +155,34 @@ async def _upstream(
         new: list[str] = []
         for begin in range(0, len(frontier), FRONTIER):
             some = frontier[begin : begin + FRONTIER]
+            asked = sorted({*some, *(model for node in some if (model := model_of(node)) not in healthy)})
             try:
-                edges = await edges_within(seconds_left(), store, some, "upstream", as_of, left + 1)
+                edges = await edges_within(seconds_left(), store, asked, "upstream", as_of, left + 1)
             except TimeoutError:
                 return inputs, False
             if len(edges) > left:
                 return inputs, False
             left -= len(edges)
-            for edge in edges:
-                if edge.upstream in healthy:
-                    continue
-                inputs.setdefault(edge.downstream, []).append(edge.upstream)
-                if edge.upstream not in seen:
-                    seen.add(edge.upstream)
-                    new.append(edge.upstream)
+            for node, above in _inputs_of(some, edges).items():
+                inputs[node] = list(dict.fromkeys(one for one in above if one not in healthy))
+                new += [one for one in inputs[node] if one not in seen]
+                seen.update(inputs[node])
         frontier = new
         if not frontier:
             break
     return inputs, True
+
+
+def _inputs_of(nodes: Sequence[str], edges: Sequence[Edge]) -> dict[str, list[str]]:
+    """What lies right above each node; above a version, also what is above its model."""
+    above: dict[str, list[Edge]] = {}
+    for edge in edges:
+        above.setdefault(edge.downstream, []).append(edge)
+    return {
+        node: [edge.upstream for edge in above.get(node, ())]
+        + [edge.upstream for edge in above.get(model_of(node), ()) if edge.kind != "version_of" and model_of(node) != node]
+        for node in nodes
+    }
 
 
 def _ancestors(node: str, inputs: Mapping[str, list[str]], ailing: frozenset[str], depth: int) -> dict[str, list[str]]:

@@ -156,6 +156,15 @@ def node_type(node_id: str) -> NodeType:
     return prefix  # type: ignore[return-value]
 
 
+def model_of(node_id: str) -> str:
+    """The model of which a node is a version; any other node itself.
+
+    >>> model_of("model:fraud@7"), model_of("dataset:a/b")
+    ('model:fraud', 'dataset:a/b')
+    """
+    return node_id.partition("@")[0] if node_type(node_id) == "version" else node_id
+
+
 def _parse_model(rest: str, shown: str) -> NodeName:
     model_id, at, version = rest.partition("@")
     if at and not version:

@@ -12,7 +12,8 @@ TIME = 1_700_000_000_000
 
 
 def edge(upstream: str, downstream: str, confidence: float = 1.0, **more) -> Edge:
-    return Edge(upstream, downstream, "feeds", "test", "declared", confidence, TIME, TIME, **more)
+    kind = "version_of" if upstream.startswith(f"{downstream}@") else "feeds"
+    return Edge(upstream, downstream, kind, "test", "declared", confidence, TIME, TIME, **more)
 
 
 def letter(name: str) -> str:

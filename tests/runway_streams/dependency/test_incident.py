@@ -38,6 +38,23 @@ async def test_what_is_healthy_passes_nothing_on():
     assert set(await folded(graph, sick("A C") | sick("H", "UNKNOWN"))) == {"model:A"}
 
 
+async def test_what_is_upstream_of_a_model_explains_its_versions_and_they_do_not_explain_each_other():
+    graph = "A@1>A B@1>B B@2>B A>B f>B"
+    found, whole = await find_incidents(FixedGraph(edges(graph)), sick("A@1 B@1 B@2"))
+    (one,) = found
+    assert (one.root, one.members, whole) == ("model:A@1", ["model:B@1", "model:B@2"], True)
+    assert one.paths["model:B@2"] == ["model:A@1", "model:A", "model:B@2"]
+    assert await folded("B@1>B B@2>B f>B", sick("B@1 B@2")) == {"model:B@1": [], "model:B@2": []}
+    assert await folded("B@1>B B@2>B f>B", sick("B@1 B@2") | sick("f", "DRIFTING")) == {
+        "dataset:n/f": ["model:B@1", "model:B@2"]
+    }
+    assert await folded(graph, sick("A@1 B@1") | sick("B", "HEALTHY")) == {"model:A@1": [], "model:B@1": []}
+    # By its own predictions, on which its model is trained, one version is upstream of the other.
+    assert await folded("B@1>B B@2>B B>f f>B", {letter("B@1"): Condition("FAILED")} | sick("B@2")) == {
+        "model:B@1": ["model:B@2"]
+    }
+
+
 async def test_a_node_below_two_roots_is_with_the_one_that_explains_most():
     graph = "f>A f>B g>B g>C g>D"
     assert await folded(graph, sick("A B C D") | sick("f g", "DRIFTING")) == {
