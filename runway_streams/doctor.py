@@ -178,6 +178,8 @@ def judge_lineage(waiting: int, aside: int, runs: int, *, follows_metaflow: bool
 
     >>> judge_lineage(0, 0, 0, follows_metaflow=False).level, judge_lineage(3, 0, 0, follows_metaflow=True).level
     ('ok', 'warn')
+    >>> judge_lineage(0, 2, 0, follows_metaflow=True).sentence
+    '2 reports were set aside: the lineage graph did not take them.'
     """
     if waiting:
         return Check(
