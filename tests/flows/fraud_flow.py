@@ -20,7 +20,7 @@ class FraudFlow(FlowSpec):
         self.auc = 0.93
         self.rows = 1000
         self.passed = True
-        self.model = "s3://models/fraud/7.bin"
+        self.model = "s3://reader:s3cret@models/fraud/7.bin?X-Amz-Signature=s3cret"
 
 
 if __name__ == "__main__":
