@@ -131,8 +131,19 @@ class Discoverer:
             made = await versions.of_run(connection, model_id, run.pathspec)
         return {model_id: made.version.version} if made else {}
 
+    async def _foreign(self, run: MetaflowRun, model_ids: Sequence[str]) -> set[str]:
+        """Of these models those that do not name the run's flow, unless somebody has registered a version of this very run. A
+        run says itself what it has made, and whoever may run a flow may say anything; of a model that nobody has registered
+        it may."""
+        async with self._registry.read() as connection:
+            entries = await catalog.among(connection, model_ids) if model_ids else []
+            others = [one.model.model_id for one in entries if one.registered and one.model.flow != run.flow]
+            return {one for one in others if await versions.of_run(connection, one, run.pathspec) is None}
+
     async def _tell(self, run: MetaflowRun, model_id: str | None, registered: Mapping[str, str], depth: int) -> None:
         told = told_by(run, model_id, registered)
+        if foreign := await self._foreign(run, told.makes):
+            told = told_by(run, model_id, registered, foreign)
         for note in told.notes:
             _log.warning("%s", note)
         await self._lineage.graph.tell(told.reports)
@@ -159,7 +170,7 @@ class Discoverer:
 
 async def create_version(change: Change, flow: str, made: VersionFromRun) -> None:
     """Makes a version of a run of a flow, unless somebody has made one of it, under whatever name. Raises Conflict where the
-    model does not name that flow: a run says itself which model it has made, and whoever may run a flow may say anything."""
+    model does not name that flow."""
     model = (await catalog.get(change.connection, made.model_id, lock=True)).model
     if model.flow != flow:
         raise Conflict(f"The flow of {made.model_id} is {model.flow or 'not set'}, not {flow}.", f"Set it to {flow} first.")

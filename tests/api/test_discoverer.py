@@ -127,6 +127,45 @@ async def test_a_run_makes_versions_only_of_models_that_name_its_flow(api, flows
     assert f"{run} makes no version of device-risk: {sentence}" in caplog.messages
 
 
+AS_ITS_FLOW_S = ("feature:payments/count_7d", "feeds", "flow:metaflow/DeviceRiskFlow")
+
+
+async def test_a_run_tells_the_graph_nothing_of_a_model_that_does_not_name_its_flow(api, flows, discoverer, caplog):
+    await registered(api, Model("mine", flow="DeviceRiskFlow"), Model("device-risk", flow="AnotherFlow"))
+    await discoverer.follow_flows()
+    run = f"DeviceRiskFlow/{flows.ids['DeviceRiskFlow']}"
+    said = f"That {run} has made device-risk is left out of the lineage: its flow is not the model's."
+    assert said in caplog.messages
+    theirs = ["model:device-risk", "model:device-risk@2026.02"]
+    assert await api.lineage.graph.store.nodes(theirs) == {}
+    assert AS_ITS_FLOW_S in await edges(api, "flow:metaflow/DeviceRiskFlow"), "what it says of its own flow stays"
+    written = ("flow:metaflow/DeviceRiskFlow", "produces", "dataset:s3%3A%2F%2Flake/scores%2Fdevice-risk")
+    assert written in await edges(api, "flow:metaflow/DeviceRiskFlow", "downstream")
+
+
+@pytest.mark.parametrize(
+    "asked", [{}, {"model_id": "mine", "version": "1"}], ids=["upstream of another", "named by a version"]
+)
+async def test_nor_does_a_run_that_is_asked_for_unless_a_version_of_that_model_names_it(api, flows, discoverer, asked):
+    run = f"DeviceRiskFlow/{flows.ids['DeviceRiskFlow']}"
+    await registered(api, Model("mine"), ("mine", ModelVersion("1", training_run=run)), Model("device-risk"))
+    await api.lineage.discoveries.ask([Discovery(pathspec=run, **asked)], api.clock)
+    assert await discoverer.discover_due(full_share) == 1
+    assert await edges(api, "model:device-risk") == set()
+    assert AS_ITS_FLOW_S in await edges(api, "flow:metaflow/DeviceRiskFlow")
+    await registered(api, ("device-risk", ModelVersion("9", training_run=run)))
+    again = Discovery(pathspec=run, model_id="device-risk", version="9")
+    await api.lineage.discoveries.ask([again], api.clock)
+    await discoverer.discover_due(full_share)
+    assert ("flow:metaflow/DeviceRiskFlow", "produces", "model:device-risk") in await edges(api, "model:device-risk")
+
+
+async def test_of_a_model_that_nobody_has_registered_a_run_upstream_may_tell(api, flows, discoverer):
+    await api.lineage.discoveries.ask([Discovery(pathspec=f"DeviceRiskFlow/{flows.ids['DeviceRiskFlow']}")], api.clock)
+    await discoverer.discover_due(full_share)
+    assert ("feature:payments/count_7d", "feeds", "model:device-risk") in await edges(api, "model:device-risk")
+
+
 async def test_each_model_of_a_flow_gets_a_version_of_a_run_that_names_none(api, flows, discoverer):
     await registered(api, *(Model(name, flow="LimitsFlow") for name in "ab"), Model("c", flow="FraudFlow"), Model("fraud"))
     await discoverer.follow_flows()

@@ -11,7 +11,7 @@ In this order of trust, each claim with its source and confidence:
 in a sentence, and the next source is used. Each source is a reporter of its own, so that none takes back another's word.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from runway_streams.dependency.edge import Claim, Kind, Source
 from runway_streams.dependency.metaflow.run import MetaflowRun
-from runway_streams.dependency.node import DEFAULT_NAMESPACE, Node, model_node, named, split_name
+from runway_streams.dependency.node import DEFAULT_NAMESPACE, Node, model_node, model_of, named, node_type, split_name
 from runway_streams.dependency.refusals import BadNode
 from runway_streams.dependency.report import Report
 from schemas.runway_lineage import LineageEnd, RunwayLineage
@@ -41,15 +41,19 @@ MAX_TEXT = 1 << 20
 """Characters of an artifact that are read."""
 MAX_TAGS = 500
 MAX_TRIGGERS = 100
+SHOWN = 10
+"""Names in a note."""
 _KINDS = {"feature": "feature", "data": "dataset"}
 
 
 class Told(Struct):
-    """What a run tells: reports in the order of trust, which model and version it made, and notes on what was no use."""
+    """What a run tells: reports in the order of trust, which model and version it made, all models that it says anything of as
+    their maker, and notes on what was no use."""
 
     reports: list[Report] = []
     model_id: str | None = None
     version: str | None = None
+    makes: list[str] = []
     notes: list[str] = []
 
 
@@ -66,9 +70,15 @@ class _Said(Struct):
         return Claim(upstream, downstream, kind, self.source, self.confidence)
 
 
-def told_by(run: MetaflowRun, model_id: str | None = None, registered: Mapping[str, str] = NOBODY) -> Told:
+def told_by(
+    run: MetaflowRun,
+    model_id: str | None = None,
+    registered: Mapping[str, str] = NOBODY,
+    foreign: Collection[str] = (),
+) -> Told:
     """What a run tells; `model_id` is the model whose flow this is, for a run that names none; `registered` are the versions,
-    by model, that the registry has of this run, which may be called otherwise than the run.
+    by model, that the registry has of this run, which may be called otherwise than the run; `foreign` are models that it may
+    not say it has made: what it read and wrote is then its flow's.
 
     >>> told = told_by(MetaflowRun("FraudFlow", "7", 10, 20, tags=["runway:model:fraud", "runway:feature:payments/amount"]))
     >>> [(claim.upstream, claim.kind, claim.downstream) for claim in told.reports[0].claims][:2]
@@ -86,6 +96,8 @@ def told_by(run: MetaflowRun, model_id: str | None = None, registered: Mapping[s
     said = _by_artifact(run, told.notes) or _by_tags(run, told.notes)
     if said.model is None and model_id is not None:
         said.model, said.source, said.confidence = model_id, "inferred", BY_KNOWN_FLOW
+    told.makes = _makes(said)
+    _leave_out(said, foreign, run, told.notes)
     told.model_id, told.version = said.model, _version(run, said, registered, told.notes)
     told.reports = [_report(run, flow, said, told.version)]
     for reporter, claims, whole in (
@@ -128,6 +140,22 @@ def _report(run: MetaflowRun, flow: str, said: _Said, version: str | None) -> Re
         nodes += [Node(made, facts), Node(node, {"training_run": run.pathspec})]
     # All inputs of the model are told: what an earlier run told and this one does not, has ended, versions of its own included.
     return Report(f"metaflow:{run.flow}", _at(run), claims, nodes, whole, whole)
+
+
+def _makes(said: _Said) -> list[str]:
+    outputs = [model_of(one).removeprefix("model:") for one in said.outputs if node_type(one) in ("model", "version")]
+    return _once([said.model, *outputs] if said.model else outputs)
+
+
+def _leave_out(said: _Said, foreign: Collection[str], run: MetaflowRun, notes: list[str]) -> None:
+    left_out = [one for one in _makes(said) if one in foreign]
+    if not left_out:
+        return
+    shown = ", ".join(left_out[:SHOWN]) + (", ..." if len(left_out) > SHOWN else "")
+    notes.append(f"That {run.pathspec} has made {shown} is left out of the lineage: its flow is not the model's.")
+    said.outputs = [one for one in said.outputs if model_of(one).removeprefix("model:") not in foreign]
+    if said.model in foreign:
+        said.model = said.version = None
 
 
 def _version(run: MetaflowRun, said: _Said, registered: Mapping[str, str], notes: list[str]) -> str | None:

@@ -139,6 +139,22 @@ def test_the_model_of_the_flow_is_inferred():
     assert told_by(run(lineage=document()), "other").model_id == "m"
 
 
+def test_a_foreign_model_is_neither_made_nor_an_output_and_the_flow_has_what_is_said():
+    outputs = [
+        {"type": "model", "name": "m"},
+        {"type": "model", "name": "z", "version": "1"},
+        {"type": "model", "name": "own"},
+    ]
+    named_so = run(lineage=document(outputs=outputs))
+    assert told_by(named_so).makes == ["m", "z", "own"]
+    found = told_by(named_so, "own", foreign=["m", "z", "up"])
+    assert told(found).keys() == {
+        ("feature:ns/a", "feeds", FLOW), ("model:up@3", "feeds", FLOW), (FLOW, "produces", "model:own"),
+    }  # fmt: skip
+    assert (found.model_id, found.version, found.reports[0].whole_inputs) == (None, None, [FLOW])
+    assert found.notes == ["That F/7 has made m, z is left out of the lineage: its flow is not the model's."]
+
+
 def test_a_model_that_reads_its_own_version_or_itself_makes_no_loop_of_one_edge():
     found = told_by(
         run(lineage=document(inputs=[{"type": "model", "name": "m"}, {"type": "model", "name": "m", "version": "7"}]))
