@@ -1,7 +1,7 @@
 """OpenLineageIntake: brings events of OpenLineage to the graph, from wherever they come."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from msgspec import Struct
 
@@ -11,7 +11,7 @@ from runway_streams.dependency.openlineage.execution import execution_key, execu
 from runway_streams.dependency.openlineage.facets import LeftOut
 from runway_streams.dependency.openlineage.reports import event_report, execution_report, run_report, static_report
 from runway_streams.dependency.openlineage.run import RunTold, told_by
-from runway_streams.dependency.openlineage.runs import MAX_RUN_BYTES, OpenLineageRuns
+from runway_streams.dependency.openlineage.runs import AT_ONCE_BYTES, MAX_RUN_BYTES, OpenLineageRuns, portions
 from runway_streams.dependency.refusals import BadNode, BadReport, ReportsRefused
 from runway_streams.dependency.report import Report, check_report
 from schemas.openlineage import RunEvent
@@ -42,65 +42,100 @@ class Taken(Struct, frozen=True):
     notes: list[EventNote] = []
 
 
+class _Fate(Struct):
+    """What becomes of events while they are taken: why some are refused, by their places, and whether all others are in the
+    graph."""
+
+    refused: dict[int, str]
+    in_graph: bool = True
+
+
 class OpenLineageIntake:
-    """Merges what runs tell, and tells the graph. `now` is the wall clock in ms.
+    """Merges what runs tell, and tells the graph. `now` is the wall clock in ms; `at_once` bounds what is read of runs at a time,
+    in bytes as they are kept.
 
     The merged run is kept before the graph is told: where that fails the sender sends again, and the same event twice is as one.
     """
 
-    def __init__(self, graph: LineageGraph, runs: OpenLineageRuns, now: Callable[[], int]):
-        self._graph, self._runs, self._now = graph, runs, now
+    def __init__(self, graph: LineageGraph, runs: OpenLineageRuns, now: Callable[[], int], at_once: int = AT_ONCE_BYTES):
+        self._graph, self._runs, self._now, self._at_once = graph, runs, now, at_once
 
     async def take(self, events: Sequence[bytes]) -> Taken:
         """Takes events; a bad one does not spoil the others. Raises QueueFull and DependencyDown: send them again."""
         read, refused, notes = _read(events, self._now() + AHEAD_MS)
-        merged = await self._runs.merge([told for _, told in read if isinstance(told, RunTold)], self._now())
-        found = iter(merged)
+        fate = _Fate(refused)
+        await self._tell([(index, told) for index, told in read if isinstance(told, Report)], fate)
+        by_run: dict[str, list[tuple[int, RunTold]]] = {}
+        for index, told in read:
+            if isinstance(told, RunTold):
+                by_run.setdefault(told.run, []).append((index, told))
+        for portion in await self._portions(by_run, self._runs.sizes):
+            await self._take([one for run in portion for one in by_run[run]], fate)
+        refusals = [Refusal(index, reason) for index, reason in sorted(fate.refused.items())]
+        return Taken(len(events), refusals, fate.in_graph, notes)
+
+    async def _take(self, told: Sequence[tuple[int, RunTold]], fate: _Fate) -> None:
+        merged = await self._runs.merge([one for _, one in told], self._now())
         runs: dict[str, tuple[int, RunTold]] = {}
         reports: list[tuple[int, Report]] = []
-        for index, told in read:
-            if isinstance(told, Report):
-                reports.append((index, told))
-            elif (run := next(found)) is None:
-                refused.append(Refusal(index, f"The run {told.run} has told of more than {MAX_RUN_BYTES} bytes of lineage."))
-            else:
-                runs[run.run] = index, run
-                if told.last < run.last or not run.ended or execution_key(run):  # else it is told with all of the run
-                    reports.append((index, event_report(told, run)))
-        reports += await self._ended([(index, run) for index, run in runs.values() if run.ended])
-        reasons, in_graph = await self._tell(reports)
-        refused += [Refusal(index, reason) for index, reason in reasons.items()]
-        return Taken(len(events), sorted(refused, key=lambda one: one.index), in_graph, notes)
+        for (index, one), run in zip(told, merged, strict=True):
+            if run is None:
+                fate.refused[index] = f"The run {one.run} has told of more than {MAX_RUN_BYTES} bytes of lineage."
+                continue
+            runs[run.run] = index, run
+            if one.last < run.last or not run.ended or execution_key(run):  # else it is told with all of the run
+                reports.append((index, event_report(one, run)))
+        await self._tell_with_ended(reports, [(index, run) for index, run in runs.values() if run.ended], fate)
 
-    async def _ended(self, runs: Sequence[tuple[int, RunTold]]) -> list[tuple[int, Report]]:
-        """What is told once runs have ended: of each all that it told, and what the executions say that are over by it. Each with
-        the place of an event of the run."""
+    async def _tell_with_ended(
+        self, reports: list[tuple[int, Report]], runs: Sequence[tuple[int, RunTold]], fate: _Fate
+    ) -> None:
+        """Tells reports, and what is told once runs have ended: of each all that it told, and what the executions say that are
+        over by it. Each with the place of an event of the run."""
         asked = {key: index for index, run in runs for key in (run.run, execution_key(run)) if key}
+        over = [(index, [run]) for index, run in runs if run.succeeded and execution_key(run) is None]
+        told: set[str] = set()
         # Asked once the runs are kept: of two that end at once, whoever is the later to ask finds both.
-        by_key = await self._runs.found_by(asked)
-        over = [(asked[key], found) for key, group in by_key.items() for found in executions(key, group)]
-        over += [(index, [run]) for index, run in runs if run.succeeded and execution_key(run) is None]
-        told = {run.run for _, found in over for run in found}
-        reports = [(index, run_report(run)) for index, run in runs if run.run not in told]
-        return reports + [(index, execution_report(found)) for index, found in over]
+        for portion in await self._portions(asked, self._runs.found_sizes):
+            by_key = await self._runs.found_by(portion)
+            over += [(asked[key], found) for key, group in by_key.items() for found in executions(key, group)]
+            told |= {run.run for _, found in over for run in found}
+            await self._tell(reports + [(index, execution_report(found)) for index, found in over], fate)
+            reports, over = [], []
+        await self._tell([(index, run_report(run)) for index, run in runs if run.run not in told] + reports, fate)
 
-    async def _tell(self, reports: Sequence[tuple[int, Report]]) -> tuple[dict[int, str], bool]:
-        """Why reports were refused, by the place of the event, and whether the others are in the graph."""
+    async def _portions(
+        self, names: Collection[str], ask: Callable[[Collection[str]], Awaitable[dict[str, int]]]
+    ) -> list[list[str]]:
+        """Runs, or keys, in portions that are read at a time; `ask` tells the bytes of each."""
+        if len(names) * MAX_RUN_BYTES <= self._at_once:  # whatever they have
+            return [list(names)] if names else []
+        sizes = await ask(names)
+        return list(portions({name: sizes.get(name, 0) for name in names}, self._at_once))
+
+    async def _tell(self, reports: Sequence[tuple[int, Report]], fate: _Fate) -> None:
+        if not reports:
+            return
         try:
-            return {}, await self._graph.tell([report for _, report in reports]) if reports else True
+            in_graph = await self._graph.tell([report for _, report in reports])
         except ReportsRefused as error:
-            return {reports[place][0]: str(why) for place, why in error.errors.items()}, error.in_graph
+            fate.refused |= {reports[place][0]: str(why) for place, why in error.errors.items()}
+            in_graph = error.in_graph
+        fate.in_graph = fate.in_graph and in_graph
 
 
-def _read(events: Sequence[bytes], latest: int) -> tuple[list[tuple[int, RunTold | Report]], list[Refusal], list[EventNote]]:
+def _read(
+    events: Sequence[bytes], latest: int
+) -> tuple[list[tuple[int, RunTold | Report]], dict[int, str], list[EventNote]]:
     read: list[tuple[int, RunTold | Report]] = []
-    refused, notes = [], []
+    refused: dict[int, str] = {}
+    notes: list[EventNote] = []
     for index, raw in enumerate(events):
         left_out = LeftOut()
         try:
             read.append((index, _told(raw, latest, left_out)))
         except (BadReport, BadNode) as error:
-            refused.append(Refusal(index, str(error)))
+            refused[index] = str(error)
         else:
             notes += [EventNote(index, note) for note in left_out.notes]
     if notes:  # one line, however many events: their senders are told of each

@@ -1,7 +1,7 @@
 """OpenLineageRuns: the port to what is known so far of runs whose events still come, over restarts."""
 
-from collections.abc import Collection, Sequence
-from typing import Protocol
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -14,6 +14,8 @@ MAX_RUNS = 100_000
 """Runs that are kept; beyond, those of which nothing was heard for longest are forgotten first."""
 MAX_RUN_BYTES = 4 << 20
 """What one run may have told, as it is kept; and what the runs may have told together that are found by one key."""
+AT_ONCE_BYTES = 4 * MAX_RUN_BYTES
+"""What is read of runs at a time, however many events are sent together; one run, or what is found by one key, may be."""
 encode = msgspec.json.Encoder(order="deterministic").encode
 decode = msgspec.json.Decoder(RunTold).decode
 
@@ -30,6 +32,30 @@ class OpenLineageRuns(Protocol):
     async def found_by(self, keys: Collection[str]) -> dict[str, list[RunTold]]:
         """By key the runs whose `execution_key` it is, and the run whose id it is; without the keys that no run has, and those
         whose runs have told more than MAX_RUN_BYTES together. Raises DependencyDown."""
+
+    async def sizes(self, ids: Collection[str]) -> dict[str, int]:
+        """The bytes that are kept of each of these runs; without those of which nothing is. Raises DependencyDown."""
+
+    async def found_sizes(self, keys: Collection[str]) -> dict[str, int]:
+        """The bytes of what `found_by` gives for each of its keys. Raises DependencyDown."""
+
+
+def portions(sizes: Mapping[str, int], max_bytes: int) -> Iterator[list[str]]:
+    """Names in portions that have so many bytes together at most, or of one that has more.
+
+    >>> list(portions({"a": 3, "b": 2, "c": 9, "d": 0, "e": 1}, 5))
+    [['a', 'b'], ['c'], ['d', 'e']]
+    """
+    portion: list[str] = []
+    total = 0
+    for name, size in sizes.items():
+        if portion and total + size > max_bytes:
+            yield portion
+            portion, total = [], 0
+        portion.append(name)
+        total += size
+    if portion:
+        yield portion
 
 
 def merge_all(known: dict[str, RunTold], told: Sequence[RunTold], max_bytes: int = MAX_RUN_BYTES) -> list[RunTold | None]:
@@ -54,11 +80,18 @@ def merge_all(known: dict[str, RunTold], told: Sequence[RunTold], max_bytes: int
     return [known[one.run] if fits else None for one, fits in zip(told, taken, strict=True)]
 
 
-def grouped(keys: Collection[str], rows: Sequence[tuple[str, str | None, int]], max_bytes: int) -> dict[str, list[str]]:
-    """The ids of the runs to be found by each key, of rows of run, key and bytes.
+class Group(NamedTuple):
+    """The ids of the runs that are found by a key, and their bytes together."""
+
+    runs: list[str]
+    size: int
+
+
+def grouped(keys: Collection[str], rows: Sequence[tuple[str, str | None, int]], max_bytes: int) -> dict[str, Group]:
+    """What is found by each key, of rows of run, key and bytes.
 
     >>> grouped(["p"], [("p", None, 10), ("a", "p", 10), ("b", "p", 10)], 30)
-    {'p': ['p', 'a', 'b']}
+    {'p': Group(runs=['p', 'a', 'b'], size=30)}
     >>> grouped(["p", "q"], [("p", None, 10), ("a", "p", 20), ("q", None, 1)], 29)
     {}
     """
@@ -69,4 +102,4 @@ def grouped(keys: Collection[str], rows: Sequence[tuple[str, str | None, int]], 
         for one in found.keys() & led & {run, key}:
             found[one].append(run)
             size[one] += length
-    return {key: runs for key, runs in found.items() if runs and size[key] <= max_bytes}
+    return {key: Group(runs, size[key]) for key, runs in found.items() if runs and size[key] <= max_bytes}

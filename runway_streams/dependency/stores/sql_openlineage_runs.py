@@ -9,7 +9,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from runway_streams.database import Database, insert_all_new
 from runway_streams.dependency.openlineage.execution import execution_key
 from runway_streams.dependency.openlineage.run import RunTold
-from runway_streams.dependency.openlineage.runs import EXPIRY, MAX_RUN_BYTES, MAX_RUNS, decode, encode, grouped, merge_all
+from runway_streams.dependency.openlineage.runs import (
+    EXPIRY,
+    MAX_RUN_BYTES,
+    MAX_RUNS,
+    Group,
+    decode,
+    encode,
+    grouped,
+    merge_all,
+)
 from runway_streams.dependency.stores.tables import openlineage_runs as runs
 
 CHUNK = 500
@@ -45,18 +54,33 @@ class SqlOpenLineageRuns:
         return merged
 
     async def found_by(self, keys: Collection[str]) -> dict[str, list[RunTold]]:
-        rows: dict[str, tuple[str, str | None, int]] = {}
         told: dict[str, RunTold] = {}
         async with self._database.read() as connection:
-            for chunk in _chunks(sorted(keys)):
-                query = sa.select(runs.c.run, runs.c.execution, sa.func.length(runs.c.told))
-                known = sa.and_(runs.c.told != _NOTHING, sa.or_(runs.c.execution.in_(chunk), runs.c.run.in_(chunk)))
-                rows |= {row.run: tuple(row) for row in await connection.execute(query.where(known).order_by(runs.c.run))}
-            found = grouped(keys, list(rows.values()), self._max_bytes)
-            for chunk in _chunks(sorted({run for ids in found.values() for run in ids})):
+            found = await self._grouped(connection, keys)
+            for chunk in _chunks(sorted({run for group in found.values() for run in group.runs})):
                 query = sa.select(runs.c.run, runs.c.told).where(runs.c.run.in_(chunk))
                 told |= {row.run: decode(row.told) for row in await connection.execute(query)}
-        return {key: [told[run] for run in ids if run in told] for key, ids in found.items()}
+        return {key: [told[run] for run in group.runs if run in told] for key, group in found.items()}
+
+    async def sizes(self, ids: Collection[str]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        async with self._database.read() as connection:
+            for chunk in _chunks(sorted(ids)):
+                query = sa.select(runs.c.run, sa.func.length(runs.c.told).label("size")).where(runs.c.run.in_(chunk))
+                found |= {row.run: row.size for row in await connection.execute(query.where(runs.c.told != _NOTHING))}
+        return found
+
+    async def found_sizes(self, keys: Collection[str]) -> dict[str, int]:
+        async with self._database.read() as connection:
+            return {key: group.size for key, group in (await self._grouped(connection, keys)).items()}
+
+    async def _grouped(self, connection: AsyncConnection, keys: Collection[str]) -> dict[str, Group]:
+        rows: dict[str, tuple[str, str | None, int]] = {}
+        for chunk in _chunks(sorted(keys)):
+            query = sa.select(runs.c.run, runs.c.execution, sa.func.length(runs.c.told))
+            known = sa.and_(runs.c.told != _NOTHING, sa.or_(runs.c.execution.in_(chunk), runs.c.run.in_(chunk)))
+            rows |= {row.run: tuple(row) for row in await connection.execute(query.where(known).order_by(runs.c.run))}
+        return grouped(keys, list(rows.values()), self._max_bytes)
 
     async def _claim(self, connection: AsyncConnection, ids: list[str], now: int) -> int:
         rows = [{"run": run, "told": _NOTHING, "heard_at": now} for run in ids]

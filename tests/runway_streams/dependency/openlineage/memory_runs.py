@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 from runway_streams.dependency.openlineage.execution import execution_key
 from runway_streams.dependency.openlineage.run import RunTold
-from runway_streams.dependency.openlineage.runs import EXPIRY, MAX_RUN_BYTES, MAX_RUNS, encode, grouped, merge_all
+from runway_streams.dependency.openlineage.runs import EXPIRY, MAX_RUN_BYTES, MAX_RUNS, Group, encode, grouped, merge_all
 
 
 class RunsInMemory:
@@ -24,6 +24,14 @@ class RunsInMemory:
         return merged
 
     async def found_by(self, keys: Collection[str]) -> dict[str, list[RunTold]]:
+        return {key: [self.runs[run] for run in group.runs] for key, group in self._grouped(keys).items()}
+
+    async def sizes(self, ids: Collection[str]) -> dict[str, int]:
+        return {run: len(encode(self.runs[run])) for run in ids if run in self.runs}
+
+    async def found_sizes(self, keys: Collection[str]) -> dict[str, int]:
+        return {key: group.size for key, group in self._grouped(keys).items()}
+
+    def _grouped(self, keys: Collection[str]) -> dict[str, Group]:
         rows = [(run, execution_key(told), len(encode(told))) for run, told in sorted(self.runs.items())]
-        known = grouped(keys, rows, self._max_bytes)
-        return {key: [self.runs[run] for run in runs] for key, runs in known.items()}
+        return grouped(keys, rows, self._max_bytes)

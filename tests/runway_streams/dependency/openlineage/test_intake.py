@@ -8,6 +8,7 @@ import pytest
 from runway_streams.dependency.graph import LineageGraph
 from runway_streams.dependency.openlineage.event import split_batch
 from runway_streams.dependency.openlineage.intake import OpenLineageIntake
+from runway_streams.dependency.openlineage.runs import encode
 from runway_streams.dependency.refusals import BadReport
 from runway_streams.dependency.report import Report
 from runway_streams.errors import DependencyDown
@@ -139,6 +140,68 @@ async def test_a_run_that_tells_too_much_is_refused_and_what_it_told_before_is_k
     found = await reader.take(as_bytes(event("COMPLETE", 9, inputs=[f"table_{number}" for number in range(50)])))
     assert "has told of more than" in found.refused[0].reason
     assert list(runs.runs.values()) == [told(event("START", 0, inputs=["a"]))]
+
+
+class Counted(RunsInMemory):
+    """Notes the bytes of what is read at a time."""
+
+    def __init__(self, **limits):
+        super().__init__(**limits)
+        self.read: list[int] = []
+
+    async def merge(self, told, now):
+        self.read.append(sum((await self.sizes({one.run for one in told})).values()))
+        return await super().merge(told, now)
+
+    async def found_by(self, keys):
+        found = await super().found_by(keys)
+        self.read.append(sum(len(encode(run)) for group in found.values() for run in group))
+        return found
+
+
+def of_run(number: int, kind: str, parent: int | None = None, **more) -> dict:
+    facets = {} if parent is None else {"parent": {"run": {"runId": f"01995c1d-0002-7000-8000-{parent:012x}"}}}
+    return event(kind, **more) | {"run": {"runId": f"01995c1d-0001-7000-8000-{number:012x}", "facets": facets}}
+
+
+@pytest.mark.parametrize(
+    ("in_pairs", "large", "told_of", "refused"),
+    [(False, range(30), range(30), "t7_3"), (True, range(30), range(30), "t7_3"), (True, range(0, 30, 2), range(1, 30, 2), "t6_3")],
+    ids=["runs by themselves", "pairs", "small halves of pairs"],
+)  # fmt: skip
+async def test_what_is_read_of_runs_at_a_time_is_bounded_however_many_events_come_together(
+    in_pairs, large, told_of, refused
+):
+    """A large run has about 4 KB; 10 KB may be read at a time. Each run is told of twice, far apart."""
+    bound = 10_000
+
+    def tells(number: int, kind: str, **more) -> dict:
+        return of_run(number, kind, number // 2 if in_pairs else None, **more)
+
+    known = as_bytes(
+        *(
+            tells(run, "START", inputs=[f"t{run}_{column}" for column in range(40 if run in large else 1)])
+            for run in range(30)
+        )
+    )
+    begun = as_bytes(*(tells(run, "RUNNING", second=5, inputs=["x"]) for run in told_of))
+    half = as_bytes({"eventType": "START"})
+    ended = as_bytes(*(tells(run, "COMPLETE", second=9, outputs=[f"out{run}"]) for run in told_of))
+    found: list = []
+    for at_once in (bound, 1 << 30):
+        runs, store = Counted(max_bytes=bound), Applied()
+        reader = OpenLineageIntake(LineageGraph(store, Kept(), lambda: NOW), runs, lambda: NOW, at_once)  # type: ignore[arg-type]
+        for one in known:
+            await reader.take([one])
+        store.refused = [f"dataset:db/{refused}"]
+        runs.read.clear()
+        taken = await reader.take([*begun, *half, *ended])
+        found.append((taken, store.seen(), store.wholes()))
+        assert sum(runs.read) > 5 * bound
+        assert (max(runs.read) <= bound) == (at_once == bound), "the bound is what makes it less"
+    assert found[0] == found[1]
+    the_end_of_7 = len(begun) + 1 + list(told_of).index(7)
+    assert [one.index for one in found[0][0].refused] == [len(begun), the_end_of_7]
 
 
 async def test_an_event_of_a_large_run_is_told_by_itself():

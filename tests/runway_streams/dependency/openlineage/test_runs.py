@@ -86,6 +86,19 @@ async def test_runs_that_tell_too_much_together_are_not_found(make):
     assert await runs.found_by([key]) == {}
 
 
+async def test_sizes_are_told_without_reading_the_runs(make):
+    parent, one, other = run(1), child(2, 1), child(3, 1)
+    size = len(encode(one))
+    runs = make(max_bytes=2 * size)
+    await runs.merge([parent, one, other], NOW)
+    assert await runs.sizes([parent.run, one.run, "nothing"]) == {parent.run: len(encode(parent)), one.run: size}
+    assert await runs.sizes([]) == {}
+    key = execution_key(one)
+    assert await runs.found_sizes([key, parent.run, "nothing"]) == {key: 2 * size}
+    await runs.merge([child(4, 1)], NOW)
+    assert await runs.found_sizes([key]) == {}, "too much, and not read"
+
+
 async def test_a_run_is_found_by_what_it_belongs_to_once_that_is_told(make):
     runs = make()
     late = child(1, 9)
