@@ -31,7 +31,7 @@ async def get_incidents(request: Request) -> Response:
         items=[_item(incident) for _, incident in items],
         next_cursor=cursor,
         whole=whole,
-        answered_at=format_time(found.at),
+        answered_at=format_time(state.now()),
         degraded=["lineage"] if found.degraded else [],
     )
     return answer(told)

@@ -168,7 +168,8 @@ def _cycle(loop: Loop) -> CycleItem:
 
 
 def _honesty(found: Answer) -> dict[str, Any]:
-    return {"answered_at": format_time(found.at), "degraded": ["lineage"] if found.degraded else []}
+    at = None if found.at is None else format_time(found.at)
+    return {"answered_at": at, "degraded": ["lineage"] if found.degraded else []}
 
 
 def _graph(request: Request) -> LineageGraph:

@@ -24,6 +24,10 @@ LineageDegraded = Annotated[
     list[Literal["lineage"]],
     Meta(description="lineage: the graph does not answer, or not in time; this is an older answer, or none."),
 ]
+AnsweredAt = Annotated[
+    Time | None,
+    Meta(description="When the graph has answered so; null where it does not answer and no answer of before is known."),
+]
 Facts = Annotated[dict[Annotated[str, Meta(max_length=64)], Any], Meta(max_length=32)]
 
 OnBehalfOf = Annotated[
@@ -120,7 +124,7 @@ class LineagePage(Struct, kw_only=True):
     next_cursor: Cursor
     blast_radius: Radius
     stopped: Stopped
-    answered_at: Time
+    answered_at: AnsweredAt
     degraded: LineageDegraded
 
 
@@ -149,7 +153,7 @@ class NodePage(Struct, kw_only=True):
 
     items: list[NodeItem]
     next_cursor: Cursor
-    answered_at: Time
+    answered_at: AnsweredAt
     degraded: LineageDegraded
 
 
@@ -171,7 +175,7 @@ class CyclePage(Struct, kw_only=True):
     next_cursor: Cursor
     edges: int
     whole: bool
-    answered_at: Time
+    answered_at: AnsweredAt
     degraded: LineageDegraded
 
 
@@ -193,10 +197,11 @@ class IncidentItem(Struct, kw_only=True):
 
 
 class IncidentPage(Struct, kw_only=True):
-    """What ails now, largest incident first."""
+    """What ails now, largest incident first. While the graph does not answer each that ails is told by itself, as of now too: no
+    older answer is given."""
 
     items: list[IncidentItem]
     next_cursor: Cursor
     whole: bool
-    answered_at: Time
+    answered_at: Annotated[Time, Meta(description="When it was told what ails: now, with the graph or without.")]
     degraded: LineageDegraded

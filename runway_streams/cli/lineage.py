@@ -32,8 +32,7 @@ def show(
     Example: runway lineage show fraud
     """
     found = _ask(node, direction, depth, as_of, None)
-    if as_json:
-        print_json(found)
+    if not _is_to_be_shown(found, as_json):
         return
     draw(found)
     _tell_limits(found)
@@ -48,8 +47,7 @@ def impact(
     Example: runway lineage impact dataset:warehouse/transactions
     """
     found = _ask(node, "downstream", depth, as_of, types)
-    if as_json:
-        print_json(found)
+    if not _is_to_be_shown(found, as_json):
         return
     rows = [
         (each["id"], each["criticality"], each["owner"], str(each["distance"]), " > ".join(each["path"]))
@@ -68,8 +66,7 @@ def cycles(as_json: AsJson = False) -> None:
     Example: runway lineage cycles
     """
     found = _get("/v1/lineage/cycles")
-    if as_json:
-        print_json(found)
+    if not _is_to_be_shown(found, as_json):
         return
     rows = [("yes" if each["feedback"] else "", str(each["size"]), " > ".join(each["path"])) for each in found["items"]]
     print_table(("feedback", "nodes", "loop"), rows, empty="There are no loops.")
@@ -83,15 +80,17 @@ def incidents(as_json: AsJson = False) -> None:
     Example: runway lineage incidents
     """
     found = _get("/v1/incidents")
-    if as_json:
-        print_json(found)
+    if not _is_to_be_shown(found, as_json):
         return
     rows = [
         (each["root"], each["state"], each["since"], " ".join(one["id"] for one in each["members"]))
         for each in found["items"]
     ]
     print_table(("root", "state", "since", "explains"), rows, empty="Nothing is at risk.")
-    _tell_limits(found)
+    if found["degraded"]:
+        say("The lineage graph does not answer now: each that is at risk is shown by itself.")
+    else:
+        _tell_limits(found)
 
 
 @app.command()
@@ -103,8 +102,7 @@ def find(
     Example: runway lineage find transactions --type dataset
     """
     found = _get("/v1/lineage/nodes", q=text, type=types)
-    if as_json:
-        print_json(found)
+    if not _is_to_be_shown(found, as_json):
         return
     rows = [(each["id"], str(each["facts"].get("title") or "")) for each in found["items"]]
     print_table(("node", "title"), rows, empty=f"No node's name contains {text!r}.")
@@ -210,6 +208,15 @@ def _ask(node: str, direction: str, depth: int, as_of: str | None, types: str | 
 
 def _full(node: str) -> str:
     return node if ":" in node else f"model:{node}"
+
+
+def _is_to_be_shown(found: dict[str, Any], as_json: bool) -> bool:
+    """Whether there is an answer to be drawn; else all is said: the document, or that there is none."""
+    if as_json:
+        print_json(found)
+    elif found["answered_at"] is None:
+        say("The lineage graph does not answer now, and nobody has asked this before: ask again later.")
+    return not as_json and found["answered_at"] is not None
 
 
 def _tell_limits(found: dict[str, Any]) -> None:

@@ -45,11 +45,11 @@ T = TypeVar("T")
 
 
 class Answer(Struct, Generic[T], frozen=True):
-    """What was found, when (epoch ms), and whether that is old because the graph does not answer now. `found` is None where
-    nothing is remembered either; `problem` says what is wrong with the graph, "" for nothing."""
+    """What was found, when (epoch ms), and whether that is old because the graph does not answer now. `found` and `at` are None
+    where nothing is remembered either; `problem` says what is wrong with the graph, "" for nothing."""
 
     found: T | None
-    at: int
+    at: int | None
     problem: str = ""
 
     @property
@@ -207,7 +207,7 @@ class LineageGraph:
             found = await self._try(ask, seconds)
         except DependencyDown as error:
             kept = self._remembered.recall(question, kind, now=self.now()) if question is not None else None
-            return Answer(kept[0], kept[1], str(error)) if kept else Answer(None, self.now(), str(error))
+            return Answer(kept[0], kept[1], str(error)) if kept else Answer(None, None, str(error))
         at = self.now()
         if question is not None:
             self._remembered.keep(question, found, now=at)

@@ -8,6 +8,7 @@ from api.pages import MAX_CURSOR
 from runway_streams.dependency.node import MAX_ID
 from runway_streams.errors import DependencyDown
 from runway_streams.registry import catalog, statuses, versions
+from runway_streams.times import format_time
 from schemas.model import Model
 from schemas.model_version import ModelVersion
 
@@ -201,10 +202,14 @@ async def test_readers_may_ask_and_not_declare(api, client):
     assert (await reader.post("/v1/lineage/declarations", json=document())).status_code == 403
 
 
+EMPTY = {"items": [], "next_cursor": None, "answered_at": None, "degraded": ["lineage"]}
+
+
 async def test_without_the_graph_answers_are_old_or_empty_and_say_so_and_declarations_are_kept(client, api, monkeypatch):
     question = {"node": "source:erp/orders"}
     known = (await client.get("/v1/impact", params=question)).json()
     graph = api.lineage.graph
+    api.clock += 5_000
 
     async def down(*_args, **_kwargs):
         raise DependencyDown("The graph is away.")
@@ -213,8 +218,13 @@ async def test_without_the_graph_answers_are_old_or_empty_and_say_so_and_declara
         monkeypatch.setattr(graph.store, name, down)
     told = (await client.get("/v1/impact", params=question)).json()
     assert (told["items"], told["degraded"]) == (known["items"], ["lineage"])
-    other = await client.get("/v1/models/churn/lineage")
-    assert (other.status_code, other.json()["items"], other.json()["degraded"]) == (200, [], ["lineage"])
+    assert told["answered_at"] == known["answered_at"] != format_time(api.clock)
+    for path in ("/v1/models/churn/lineage", "/v1/lineage/cycles", "/v1/lineage/nodes?q=churn"):
+        other = await client.get(path)
+        assert other.status_code == 200
+        assert {key: other.json()[key] for key in EMPTY} == EMPTY
+    incidents = (await client.get("/v1/incidents")).json()
+    assert (incidents["answered_at"], incidents["degraded"]) == (format_time(api.clock), ["lineage"])
     kept = await client.post("/v1/lineage/declarations", json=document())
     assert (kept.status_code, kept.json()["in_graph"]) == (202, False)
     monkeypatch.undo()

@@ -4,8 +4,10 @@ import re
 
 import pytest
 
+from runway_streams.devstack.children import free_port
 from runway_streams.errors import RunwayError
 
+NO_ANSWER = "The lineage graph does not answer now, and nobody has asked this before: ask again later."
 LINEAGE = {
     "edges": [
         {"upstream": "dataset:lake/orders", "downstream": "feature:shop/amount"},
@@ -55,6 +57,18 @@ def test_loops_incidents_and_names(told, write):
     assert "model:fraud > dataset:lake/orders > feature:shop/amount > model:fraud" in shown
     assert [one["id"] for one in told.json("lineage", "find", "ORDERS")["items"]] == ["dataset:lake/orders"]
     assert "No node's name contains 'nothing'." in told("lineage", "find", "nothing").stderr
+
+
+def test_without_the_graph_nothing_is_said_of_what_it_has(runway, monkeypatch):
+    runway("models", "register", "fraud")
+    monkeypatch.setenv("RUNWAY_NEO4J", f"bolt://neo4j:secret@127.0.0.1:{free_port()}/neo4j")
+    for question in (["show", "fraud"], ["impact", "fraud"], ["cycles"], ["find", "fraud"]):
+        assert runway("lineage", *question).stdout == ""
+        assert " ".join(runway.stderr.split()) == NO_ANSWER
+    assert runway.json("lineage", "show", "fraud")["answered_at"] is None
+    assert " ".join(runway("lineage", "incidents").stderr.split()) == (
+        "Nothing is at risk. The lineage graph does not answer now: each that is at risk is shown by itself."
+    )
 
 
 def test_what_is_wrong_is_said_in_a_sentence(told, write):
