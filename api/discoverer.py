@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from api.lineage_parts import Lineage
+from runway_streams.dependency.cursors import cursor_name
 from runway_streams.dependency.metaflow.discovery import Discovery
 from runway_streams.dependency.metaflow.lineage import Told, told_by
 from runway_streams.dependency.metaflow.poll import GIVE_UP, Cursor, look
@@ -79,7 +80,7 @@ class Discoverer:
                 await self._follow(flow, model_ids)
 
     async def _follow(self, flow: str, model_ids: Sequence[str]) -> None:
-        name = f"metaflow:{flow}"
+        name = cursor_name(f"metaflow:{flow}", await self._lineage.cursors.graph())
         cursor = await self._lineage.cursors.get(name, Cursor())
         more = True
         while more:

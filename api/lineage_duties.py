@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from api.discoverer import Discoverer
 from api.lineage_parts import Lineage
 from api.registry_lineage import flow_of, report_of
+from runway_streams.dependency.cursors import cursor_name
 from runway_streams.dependency.metaflow.discovery import Discovery
 from runway_streams.dependency.refusals import ReportsRefused
 from runway_streams.dependency.report import Report
@@ -25,14 +26,15 @@ CHANGES = 500
 """Changes that are read at a time."""
 EDGES = 5_000
 """Edges that are told at a time: less than a second's work of each store."""
-CURSOR = "registry"
+FOLLOWER = "registry"
 OF_VERSION = ("version.create", "version.move")
 _log = logging.getLogger(__name__)
 
 
 class RegistryFollower(Duty):
     """Tells the graph what the registry says, change after change, and has the runs of new versions asked for, where Metaflow is
-    set. What the graph refuses is left out, alone. Where nothing more can be kept, the changes stay untold until it can."""
+    set. What the graph refuses is left out, alone. Where nothing more can be kept, the changes stay untold until it can. A graph
+    that is another than before, for it was lost, or another is set, is told all from the beginning."""
 
     task_name = "lineage of the registry"
     duty = "lineage-registry"
@@ -42,9 +44,14 @@ class RegistryFollower(Duty):
         self._lineage = lineage
         self._told: dict[int, int] = {}
         """Changes that were told already though the cursor is not past them, and when they were made."""
+        self._cursor = ""
+        """The cursor of these."""
 
     async def step(self) -> bool:
-        begin = await self._lineage.cursors.get(CURSOR, 0)
+        cursor = cursor_name(FOLLOWER, await self._graph())
+        if cursor != self._cursor:
+            self._cursor, self._told = cursor, {}
+        begin = await self._lineage.cursors.get(cursor, 0)
         async with self.registry.read() as connection:
             changes = await audit_log.after(connection, begin, CHANGES + len(self._told))
             new = [change for change in changes if change.seq not in self._told]
@@ -54,9 +61,20 @@ class RegistryFollower(Duty):
         self._told |= {change.seq: change.at for change in new}
         settled = [change.seq for change in changes if change.at < self.registry.now() - SETTLED_MS]
         if settled:
-            await self._lineage.cursors.put(CURSOR, settled[-1])
+            await self._lineage.cursors.put(cursor, settled[-1])
             self._told = {seq: at for seq, at in self._told.items() if seq > settled[-1]}
         return len(new) >= CHANGES
+
+    async def _graph(self) -> str:
+        """The graph that is told; while it does not answer the one known last, for which what is told waits."""
+        known = await self._lineage.cursors.graph()
+        found = await self._lineage.graph.identity()
+        if found is None or found == known:
+            return known
+        _log.warning("The lineage graph is new here: it is told all that the registry says, and runs are asked for again.")
+        await self._lineage.discoveries.ask_again(self.registry.now())
+        await self._lineage.cursors.begin_anew(found)  # last: until then all of this is done again
+        return found
 
     async def _tell(self, entries: Sequence[Entry | VersionEntry]) -> None:
         # The runs first: once noted, they are not noted again where the reports find no room.

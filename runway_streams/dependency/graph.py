@@ -114,6 +114,13 @@ class LineageGraph:
         question = ("edges", sorted(nodes), direction, as_of, limit)
         return await self._answer(question, list[Edge], lambda: self.store.edges(nodes, direction, as_of, limit))
 
+    async def identity(self) -> str | None:
+        """Which graph it is now (`LineageStore.identity`), None while it does not answer."""
+        try:
+            return await self._try(self.store.identity, ANSWER_S)
+        except DependencyDown:
+            return None
+
     async def tell(self, reports: Sequence[Report]) -> bool:
         """Takes reports: True once they are in the graph, False where they wait in the queue for it.
 

@@ -24,6 +24,10 @@ class LineageStore(Protocol):
     async def prepare(self) -> None:
         """Makes what the store needs, once: tables, constraints."""
 
+    async def identity(self) -> str:
+        """Which graph this is, the same for all that use it until it is lost: one that takes its place has another. "" where
+        followers' cursors are lost with it."""
+
     async def apply(self, reports: Sequence[Report]) -> None:
         """Takes reports, all or none. The same again changes nothing; two at a time lose nothing of either. A node's facts
         are replaced key by key by those of the newest report. Reports are checked by the caller (`check_report`).

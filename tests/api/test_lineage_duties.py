@@ -101,14 +101,14 @@ async def test_a_report_from_the_future_is_refused(api):
 async def test_changes_that_are_committed_late_are_told_too_and_old_ones_once(api, follower, monkeypatch):
     await registered(api, Model("one"))
     await follower.step()
-    assert await api.lineage.cursors.get("registry", 0) == 0, "too young for another not to come before it"
+    assert await api.lineage.cursors.get("registry@", 0) == 0, "too young for another not to come before it"
     api.clock += SETTLED_MS + 1
     await registered(api, Model("two"))
     told = told_to(api, monkeypatch)
     await follower.step()
     await follower.step()
     assert told == ["model:two"]
-    assert await api.lineage.cursors.get("registry", 0) > 0
+    assert await api.lineage.cursors.get("registry@", 0) > 0
     await RegistryFollower(api.registry, api.lineage, "another").step()
     assert told == ["model:two", "model:two"], "another process goes on at the cursor"
 

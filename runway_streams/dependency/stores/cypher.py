@@ -5,6 +5,11 @@
 
 A relationship is one span of an edge; `edge` is the digest of the edge's key. `facts` is JSON: key -> [time, value];
 `wholes` is JSON, too: when all inputs or outputs of the node were told, see `fold.py`.
+
+    (:LineageNode {id: 'graph', identity})
+
+says which graph this is. It has the label of all others so that it goes where they go, an id that no node has, and neither a
+type nor edges: no question finds it.
 """
 
 from runway_streams.dependency.edge import Direction
@@ -15,6 +20,9 @@ SCHEMA = (
     "CREATE TEXT INDEX runway_lineage_search IF NOT EXISTS FOR (n:LineageNode) ON (n.search_text)",
 )
 AWAIT_SCHEMA = "CALL db.awaitIndexes($seconds)"
+
+IDENTITY = "MATCH (n:LineageNode {id: 'graph'}) RETURN n.identity"
+MAKE_IDENTITY = "MERGE (n:LineageNode {id: 'graph'}) ON CREATE SET n.identity = randomUUID() RETURN n.identity"
 
 # SET takes the node's write lock, also where nothing changes by it.
 LOCK_NODES = """

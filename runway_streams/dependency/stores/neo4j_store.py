@@ -103,6 +103,12 @@ class Neo4jStore:
                     raise
         await self._read(lambda work: _run(work, cypher.AWAIT_SCHEMA, seconds=int(self._limits.read_s)))
 
+    async def identity(self) -> str:
+        # Read first, for it is asked for all the time; made by the leader of a cluster alone.
+        found = await self._read(partial(_run, query=cypher.IDENTITY))
+        ((identity,),) = found or await self._write(partial(_run, query=cypher.MAKE_IDENTITY))
+        return identity
+
     async def apply(self, reports: Sequence[Report]) -> None:
         if reports:
             await self._write(lambda work: _apply(work, reports, self._limits.spans))

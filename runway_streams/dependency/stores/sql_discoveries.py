@@ -11,6 +11,8 @@ from runway_streams.dependency.refusals import QueueFull
 from runway_streams.dependency.stores.tables import discoveries
 
 BATCH = 50
+AGAIN = 5_000
+"""Runs of one statement that are asked for again."""
 MAX_PROBLEM = 1_000
 _KEY = tuple(discoveries.primary_key)
 
@@ -68,6 +70,17 @@ class SqlDiscoveries:
             updated_at=now,
             next_at=now + wait_ms(attempts, share),
         )
+
+    async def ask_again(self, now: int) -> None:
+        """Has all runs asked for again that were done, as what they told is lost. They are noted already, so that MAX_PENDING
+        does not refuse them."""
+        done = sa.select(*_KEY).where(discoveries.c.state == "done").limit(AGAIN)
+        again = discoveries.update().where(sa.tuple_(*_KEY).in_(done))
+        again = again.values(state="pending", attempts=0, problem="", updated_at=now, next_at=now)
+        count = AGAIN
+        while count == AGAIN:
+            async with self._database.write() as connection:
+                count = (await connection.execute(again)).rowcount
 
     async def counts(self) -> dict[str, int]:
         """How many there are, by state."""

@@ -57,6 +57,9 @@ class SqlStore:
     async def prepare(self) -> None:
         await self._database.prepare()
 
+    async def identity(self) -> str:
+        return ""
+
     async def apply(self, reports: Sequence[Report]) -> None:
         if not reports:
             return

@@ -7,7 +7,7 @@
 | lineage_openlineage_runs | what the events of a run told so far | 100,000 runs of 4 MiB, 7 days after the last event |
 | lineage_reports | a report that waits for a graph which does not answer, or that it did not take | 100,000 and 1 GiB; 100 |
 | lineage_discoveries | a run of Metaflow whose lineage was asked for, for which version, and how that has gone | 100,000 pending |
-| lineage_cursors | how far a follower has come | one a follower |
+| lineage_cursors | how far a follower has come, and with which graph | one a follower, and one |
 
 Names may be longer than what PostgreSQL takes into an index: rows are keyed by digests of 16 bytes (`digests.py`), and nodes
 are sorted by the first 256 characters of their names before the names themselves.

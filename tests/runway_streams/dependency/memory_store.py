@@ -19,6 +19,9 @@ class MemoryStore:
     async def prepare(self) -> None:
         pass
 
+    async def identity(self) -> str:
+        return ""
+
     async def apply(self, reports: Sequence[Report]) -> None:
         facts, histories = fold_facts(self.facts, reports), fold_edges(self.histories, reports, self.wholes)
         self.facts |= {node: {} for report in reports for node in report.node_ids() - self.facts.keys()} | facts

@@ -221,6 +221,7 @@ async def test_a_store_that_takes_long_to_be_made_ready_is_down_though_it_answer
         assert (await graph.loops()).problem == "The lineage graph has not answered within 0 s."
     assert store.asks == 1, "everybody waits for it"
     store.ready.set()
+    monkeypatch.undo()
     times.seconds = graphs.REST_S
     assert not (await graph.loops()).degraded
 

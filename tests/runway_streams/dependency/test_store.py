@@ -131,6 +131,16 @@ async def test_nodes_are_known_once_somebody_has_named_them(store, space):
     assert await store.nodes([]) == {}
 
 
+async def test_a_graph_says_which_it_is_the_same_to_all_that_use_it_and_no_question_finds_that(another, space):
+    one, two = await another(), await another()
+    identity = await one.identity()
+    await one.prepare()
+    await one.apply([space.report(10, "a>b")])
+    assert [await one.identity(), await two.identity()] == [identity, identity]
+    assert await one.find("graph") == []
+    assert len([edge async for page in one.scan() for edge in page]) == 1
+
+
 async def test_no_reports_change_nothing(store, space):
     await store.apply([])
     await store.apply([Report("one", 10)])

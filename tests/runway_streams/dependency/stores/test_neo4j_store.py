@@ -92,6 +92,17 @@ async def test_it_makes_its_constraints_once_whoever_is_first(neo4j, opened):
     assert indexes == [{"type": "TEXT", "state": "ONLINE", "properties": ["search_text"]}]
 
 
+async def test_an_empty_graph_in_the_place_of_one_is_another_and_all_agree_on_which(neo4j, store, opened):
+    before = await store.identity()
+    assert before
+    ask(neo4j.url, "MATCH (n) DETACH DELETE n")
+    found = await asyncio.gather(*(one.identity() for one in (store, *(opened(neo4j.url) for _ in range(4)))))
+    assert len(set(found)) == 1
+    assert found[0] not in ("", before)
+    (made,) = ask(neo4j.url, "MATCH (n:LineageNode) RETURN n")
+    assert made["n"] == {"id": "graph", "identity": found[0]}
+
+
 async def test_other_data_in_its_place_is_told_and_is_no_bug(neo4j, opened):
     ask(neo4j.url, "DROP CONSTRAINT runway_lineage_node IF EXISTS")
     ask(neo4j.url, "UNWIND [1, 1] AS id CREATE (:LineageNode {id: 'twice'})")

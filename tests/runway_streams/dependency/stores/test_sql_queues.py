@@ -191,6 +191,27 @@ async def test_a_run_that_nobody_knows_is_given_up_after_a_week_one_that_is_not_
     assert await discoveries.counts() == {"unknown": 1, "pending": 1}
 
 
+async def test_all_runs_that_were_done_are_asked_for_again_however_many_and_no_others(lineage, monkeypatch):
+    monkeypatch.setattr(sql_discoveries, "AGAIN", 2)
+    discoveries = SqlDiscoveries(lineage)
+    done = [Discovery(pathspec=f"F/{number}", model_id="m", version=str(number)) for number in range(4)]
+    waits, gone = Discovery(pathspec="G/1"), Discovery(pathspec="G/2")
+    await discoveries.ask([*done, waits, gone], NOW)
+    for one in done:
+        await discoveries.failed(one, "no", NOW, 1.0)
+        await discoveries.done(one, NOW, "It has not ended well.")
+    await discoveries.failed(waits, "not yet", NOW, 1.0)
+    (lost,) = [one for one in await discoveries.due(NOW) if one.pathspec == "G/2"]
+    later = NOW + GIVE_UP_MS + 1
+    await discoveries.failed(lost, "no", later, 1.0, is_unknown=True)
+    monkeypatch.setattr(sql_discoveries, "MAX_PENDING", 1)
+    await discoveries.ask_again(later)
+    assert await discoveries.counts() == {"pending": 5, "unknown": 1}
+    again = [one for one in await discoveries.due(later) if one.pathspec.startswith("F/")]
+    assert [(one.pathspec, one.attempts, one.problem) for one in again] == [(one.pathspec, 0, "") for one in done]
+    assert [one.attempts for one in await discoveries.due(later) if one.pathspec == "G/1"] == [1], "as it was"
+
+
 async def test_chains_and_what_waits_have_an_end(lineage, monkeypatch):
     discoveries = SqlDiscoveries(lineage)
     assert await discoveries.ask([Discovery(pathspec="F/1", depth=MAX_CHAIN + 1)], NOW) == 0
@@ -204,6 +225,16 @@ async def test_a_cursor_is_what_was_put_last(lineage):
     cursors = Cursors(lineage)
     assert await cursors.get("flow", Cursor()) == Cursor()
     await cursors.put("flow", Cursor(7, ("a", "b"), {"c": 8}))
+    assert await cursors.graph() == ""
     await cursors.put("registry", 3)
     await cursors.put("registry", 4)
     assert (await cursors.get("flow", Cursor()), await cursors.get("registry", 0)) == (Cursor(7, ("a", "b"), {"c": 8}), 4)
+
+
+async def test_followers_of_another_graph_begin_anew(lineage):
+    cursors = Cursors(lineage)
+    await cursors.put("registry", 4)
+    for graph in ("one", "two"):
+        await cursors.begin_anew(graph)
+        assert (await cursors.graph(), await cursors.get("registry", 0)) == (graph, 0)
+        await cursors.put("registry", 5)
