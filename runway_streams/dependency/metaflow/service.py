@@ -7,7 +7,6 @@ there, whatever location an answer names.
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
 import msgspec
 
 from runway_streams.dependency.metaflow.runs import (
@@ -24,6 +23,7 @@ from runway_streams.dependency.metaflow.runs import (
 )
 from runway_streams.errors import ConfigError, RunwayError
 from runway_streams.http_retries import RetryingHttp
+from runway_streams.urls import server_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +60,8 @@ def service_url(text: str) -> str:
     >>> service_url(" HTTP://Localhost:8080/ ")
     'http://localhost:8080'
     """
-    try:
-        url = httpx.URL(text.strip())
-    except httpx.InvalidURL:
-        url = httpx.URL("")
-    if url.scheme not in ("http", "https") or not url.host or len(text) > 2_000:
-        raise ConfigError("The address of Metaflow's service is not one.", "Give it as http://HOST:PORT or https://HOST.")
-    if url.userinfo or url.query or url.fragment:
-        raise ConfigError("The address of Metaflow's service holds a user, a query or a fragment.", "Give it without them.")
-    return str(url).rstrip("/")
+    whose = "The address of Metaflow's service"
+    return server_url(text, whose, "http://HOST:PORT or https://HOST", "Give it without them.")
 
 
 class MetaflowService:

@@ -12,6 +12,7 @@ import msgspec
 
 from runway_streams.errors import ConfigError, RunwayError
 from runway_streams.http_retries import RetryingHttp
+from runway_streams.urls import server_url
 
 MODELS_A_PAGE = 500
 VERSIONS_A_PAGE = 1_000
@@ -66,20 +67,8 @@ def registry_uri(text: str) -> str:
     >>> registry_uri(" HTTP://Localhost:5000// ")
     'http://localhost:5000'
     """
-    try:
-        url = httpx.URL(text.strip())
-    except httpx.InvalidURL:
-        url = httpx.URL("")
-    if url.scheme not in ("http", "https") or not url.host or len(text) > 2_000:
-        raise ConfigError(
-            "MLflow's address is not one.", "Give it as http://HOST:PORT or https://HOST, with a path if it has one."
-        )
-    if url.userinfo or url.query or url.fragment:
-        raise ConfigError(
-            "MLflow's address holds a user, a query or a fragment.",
-            "Give the address alone; user and password have settings.",
-        )
-    return str(url).rstrip("/")
+    form = "http://HOST:PORT or https://HOST, with a path if it has one"
+    return server_url(text, "MLflow's address", form, "Give the address alone; user and password have settings.")
 
 
 class Tag(msgspec.Struct):
