@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from runway_streams.errors import DependencyDown, RunwayError
+from runway_streams.errors import ConfigError, DependencyDown, RunwayError
 
 MAX_BYTES = 64 << 20
 """Bytes of one answer, after decompression."""
@@ -20,6 +20,7 @@ ATTEMPTS = 5
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
 """The wait before attempt n + 1 is drawn evenly from 0 to min(LONGEST, FIRST * 2**n), or as long as Retry-After says."""
 TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+MAX_URL = 2_000
 RETRIED = frozenset({429, 500, 502, 503, 504})
 
 
@@ -73,6 +74,24 @@ class RetryingHttp:
             if len(body) > MAX_BYTES:
                 raise RunwayError(f"{self._server} answers with more than {MAX_BYTES >> 20} MiB.")
         return bytes(body)
+
+
+def server_url(text: str, whose: str, form: str, instead: str) -> str:
+    """The one way in which a server's address is written, so that one server has one. Raises ConfigError, which names it as
+    `whose`, and says which `form` it has and what to do `instead` where it holds more than an address.
+
+    >>> server_url(" HTTP://Localhost:5000// ", "MLflow's address", "http://HOST:PORT", "Leave it out.")
+    'http://localhost:5000'
+    """
+    try:
+        url = httpx.URL(text.strip())
+    except httpx.InvalidURL:
+        url = httpx.URL("")
+    if url.scheme not in ("http", "https") or not url.host or len(text) > MAX_URL:
+        raise ConfigError(f"{whose} is not one.", f"Give it as {form}.")
+    if url.userinfo or url.query or url.fragment:
+        raise ConfigError(f"{whose} holds a user, a query or a fragment.", instead)
+    return str(url).rstrip("/")
 
 
 def retry_after(headers: httpx.Headers) -> float:

@@ -22,8 +22,7 @@ from runway_streams.dependency.metaflow.runs import (
     newest_runs,
 )
 from runway_streams.errors import ConfigError, RunwayError
-from runway_streams.http_retries import RetryingHttp
-from runway_streams.urls import server_url
+from runway_streams.http_retries import RetryingHttp, server_url
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,7 @@ import httpx
 import msgspec
 
 from runway_streams.errors import ConfigError, RunwayError
-from runway_streams.http_retries import RetryingHttp
-from runway_streams.urls import server_url
+from runway_streams.http_retries import RetryingHttp, server_url
 
 MODELS_A_PAGE = 500
 VERSIONS_A_PAGE = 1_000
