@@ -2,7 +2,7 @@
 # ruff: noqa: S608 - statements are made of our own names and numbers; what is foreign is quoted.
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from math import ceil
@@ -24,9 +24,9 @@ WRITERS = 2
 """Queries whose rows are sorted and written at the same time: one file's rows go through one thread."""
 IDS_AT_ONCE = 32_000_000
 """Ids whose hashes are held in memory at a time (8 bytes each); more of them take more passes."""
-BYTES_A_JOINED_ROW = 160
-"""Memory that a join takes for each row of either side. What does not fit is read again, a share of the ids at a time: to
-read everything nine times is cheaper than to spill it once."""
+BYTES_A_JOINED_ROW = 128
+"""Memory that a join takes for each row of either side. What does not fit is joined a share at a time: to read it several
+times is cheaper than to spill it once."""
 SORTED = "lz4_raw"
 """A sixth larger than by zstd, which keeps the one thread of a sorted file busy a quarter longer."""
 
@@ -105,8 +105,10 @@ class DuckDBEngine(Engine):
         self.load("repeated_hash", pa.table({"hash": found}))
         return len(found) > 0
 
-    def shares_of_ids(self, *views: str) -> Sequence[str]:
-        return _shares_of_ids(ceil(sum(map(self.count, views)) / self._joined_at_once))
+    def shares_to_join(self, *views: str) -> Sequence[str]:
+        partitions = " UNION ALL ".join(f"SELECT log_partition FROM {view}" for view in views)
+        rows = self.rows(f"SELECT log_partition, count(*) FROM ({partitions}) GROUP BY 1 ORDER BY 1")
+        return shares_to_join(rows, self._joined_at_once)
 
     def enumerate_names(self, table: str, columns: Sequence[str]) -> None:
         """By enums: a sort moves their numbers instead of texts, and a Parquet file takes them as its dictionary without
@@ -166,6 +168,34 @@ def duckdb_share(memory_limit: str) -> str:
     """
     number, unit = re.fullmatch(r"([\d.]+)\s*([a-zA-Z]+)", memory_limit.strip()).groups()  # type: ignore[union-attr]
     return f"{float(number) * 0.8:g}{unit}"
+
+
+def shares_to_join(rows: Iterable[tuple[int, int]], most: float) -> list[str]:
+    """Conditions that at most so many rows fulfil each; `rows` are (partition, how many). Partitions that fit together are
+    one share, as Parquet's statistics say where its rows lie; one that is too large is cut by the ids' hashes, for each of
+    which it is read again.
+
+    >>> shares_to_join([(0, 3), (1, 2), (2, 6)], 5)  # doctest: +NORMALIZE_WHITESPACE
+    ['log_partition BETWEEN 0 AND 1 AND true',
+     'log_partition BETWEEN 2 AND 2 AND hash(id) % 2 = 0',
+     'log_partition BETWEEN 2 AND 2 AND hash(id) % 2 = 1']
+    >>> shares_to_join([(0, 3), (1, 2)], 5)
+    ['true']
+    """
+    groups: list[tuple[int, int, int]] = []
+    for partition, n in rows:
+        if groups and groups[-1][2] + n <= most:
+            first, _, before = groups.pop()
+            groups.append((first, partition, before + n))
+        else:
+            groups.append((partition, partition, n))
+    if len(groups) <= 1:
+        return _shares_of_ids(ceil(sum(n for *_, n in groups) / most))
+    return [
+        f"log_partition BETWEEN {first} AND {last} AND {share}"
+        for first, last, n in groups
+        for share in _shares_of_ids(ceil(n / most))
+    ]
 
 
 def copy(db: duckdb.DuckDBPyConnection, query: str, target: Path, compression: str = "zstd") -> int:

@@ -88,9 +88,10 @@ class Engine(Protocol):
         may be true of others too, rarely. False where no id does."""
         ...
 
-    def shares_of_ids(self, *views: str) -> Sequence[str]:
-        """Conditions on `id`, of which each id fulfils one. The rows of these views whose ids fulfil the same one can be
-        joined in memory, where the engine needs that to be quick."""
+    def shares_to_join(self, *views: str) -> Sequence[str]:
+        """Conditions on `id` and `log_partition`, of which each row of these views fulfils one. Rows that fulfil the same
+        one can be joined in memory, where the engine needs that to be quick. Rows of one id fulfil the same one if they lie
+        in the same partition."""
         ...
 
     def enumerate_names(self, table: str, columns: Sequence[str]) -> None:

@@ -3,11 +3,12 @@
 The rule is the stream's (`runway_streams.ground_truth.join`), with the whole log in sight: duplicates are dropped, heads
 are matched in log order, and an outcome up to 7 days away is `late` once nothing can join it on time any more, which is
 LIFE after the later of the two (at once in a final snapshot). Nearly all ids have one prediction and at most one outcome and are
-joined in one statement, or in one for each share of the ids where memory is short; the others are found by their hash and
-paired one id at a time.
+joined in one statement; the others are found by their hash and paired one id at a time. Where memory is short there is a
+statement for each share of the partitions and ids, and one more for pairs whose halves lie in different partitions.
 """
 # ruff: noqa: S608 - statements are made of our own names and numbers.
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
@@ -17,6 +18,8 @@ from batch.engine import Engine, Written
 from batch.segments import OUTCOMES, PREDICTIONS
 from batch.statements import CARRY, statement
 from runway_streams.times import LIFE
+
+log = logging.getLogger(__name__)
 
 TOPICS = ("predictions", "outcomes")
 PREDICTION_COLUMNS = tuple(
@@ -88,26 +91,52 @@ def join(db: Engine, final_before: int, stem: str) -> list[Written]:
     Pairs beyond LIFE are final if both lie more than LIFE before `final_before` (log time in ms)."""
     db.table("series", db.text("series"))
     db.enumerate_names("series", ("model", "version"))
-    shares = db.shares_of_ids(*(f"{part}_{topic}" for topic in TOPICS for part in ("new", "open")))
-    found = [
-        one
-        for i, share in enumerate(shares)
-        for one in _write(db, "joined_by_id", final_before, f"{stem}-share-{i}" if i else stem, share)
-    ]
+    writer = _Writer(db, final_before, stem)
+    shares = db.shares_to_join(*(f"{part}_{topic}" for topic in TOPICS for part in ("new", "open")))
+    found = [one for i, share in enumerate(shares) for one in writer.joined("joined_by_id", f"-share-{i}" if i else "", share)]
+    if len(shares) > 1:
+        found = _join_across(db, writer, found)
     if db.count("id_of_several"):
         _pair_several(db, final_before)
-        found += _write(db, "joined_of_several", final_before, f"{stem}-several")
+        found += writer.joined("joined_of_several", "-several")
     db.files("ground_truth", [one.path for one in found], GROUND_TRUTH)
     return found
 
 
-def _write(db: Engine, joined: str, final_before: int, stem: str, share: str = "true") -> list[Written]:
-    query = db.text("ground_truth", joined=statement(joined).template, final_before=final_before, share=share)
-    if not db.number("SELECT count(*) FROM (SELECT 1 FROM live_predictions WHERE scores IS NOT NULL LIMIT 1) AS one"):
+class _Writer:
+    """Writes a run's ground truth, part by part."""
+
+    def __init__(self, db: Engine, final_before: int, stem: str):
+        self._db, self._final_before, self._stem = db, final_before, stem
+        self._scored = db.number("SELECT count(*) FROM (SELECT 1 FROM live_predictions WHERE scores IS NOT NULL LIMIT 1) AS one")
+
+    def joined(self, how: str, part: str, share: str = "true") -> list[Written]:
+        """The rows that a statement joins."""
+        template = statement(how).template
+        return self.rows(self._db.text("ground_truth", joined=template, final_before=self._final_before, share=share), part)
+
+    def rows(self, query: str, part: str) -> list[Written]:
+        """The rows of a query."""
         # A column of maps costs a tenth of the join, even if all of them are null.
-        query = db.text("without_scores", query=query)
-    # Where a file holds nothing but outcomes without a prediction, its times are theirs.
-    return db.scatter(query, stem, ("time", "outcome_time"))
+        query = query if self._scored else self._db.text("without_scores", query=query)
+        # Where a file holds nothing but outcomes without a prediction, its times are theirs.
+        return self._db.scatter(query, self._stem + part, ("time", "outcome_time"))
+
+
+def _join_across(db: Engine, writer: _Writer, found: list[Written]) -> list[Written]:
+    """Joins what shares of partitions have kept apart: `found`, or new files in their place."""
+    db.files("ground_truth_of_shares", [one.path for one in found], GROUND_TRUTH)
+    db.table("id_across", db.text("ids_across"))
+    ids = db.count("id_across")
+    if not ids:
+        return found
+    log.warning(
+        "%d ids have their prediction in one partition and their outcome in another: the batch joins them, and takes longer. "
+        "Let the producers of both topics use the same partitioner.",
+        ids,
+    )
+    others = "SELECT one.* FROM ground_truth_of_shares AS one ANTI JOIN id_across ON one.id = id_across.id"
+    return writer.rows(others, "-others") + writer.joined("joined_by_id", "-across", "id IN (SELECT id FROM id_across)")
 
 
 def _pair_several(db: Engine, final_before: int) -> None:

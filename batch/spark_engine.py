@@ -97,8 +97,8 @@ class SparkEngine(Engine):
         self.table("repeated_id", f"SELECT id FROM ({ids}) GROUP BY id HAVING count(*) > 1")
         return self.count("repeated_id") > 0
 
-    def shares_of_ids(self, *views: str) -> Sequence[str]:
-        """All ids at once: Spark shares them out by itself."""
+    def shares_to_join(self, *views: str) -> Sequence[str]:
+        """All rows at once: Spark shares them out by itself."""
         return ("true",)
 
     def enumerate_names(self, table: str, columns: Sequence[str]) -> None:

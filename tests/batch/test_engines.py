@@ -45,7 +45,7 @@ def join_few_at_once(monkeypatch):
 
 def everything(seed):
     """Three kinds of models, segments, late, early and missing outcomes; and copies, conflicts, ids that are used again,
-    outcomes after days, outcomes of nothing, and more segment values and label pairs than are kept."""
+    outcomes after days or in another partition, outcomes of nothing, and more segment values and label pairs than are kept."""
     rng = np.random.default_rng(seed)
     predictions, outcomes = log()
     for records in (predictions, outcomes):
@@ -58,6 +58,11 @@ def everything(seed):
         predictions.append(P(f"slow-{i}", at, at, (i % 2, 0), "binary", task="binary", score=float(rng.random())))
         outcomes.append(O(f"slow-{i}", at + 2 * DAY, at + 2 * DAY, (i % 2, 0), str(i % 2)))
         outcomes.append(O(f"lost-{i}", T0 + 100 * HOUR + i, T0 + 100 * HOUR, (i % 2, 0)))
+    for i in range(60):
+        at, order = T0 + i * HOUR, (i % 2, 0)
+        delay = (60_000, -HOUR, 30 * HOUR, 2 * DAY, 10 * DAY)[i % 5]
+        predictions.append(P(f"across-{i}", at, at, order, "binary", task="binary", score=float(rng.random())))
+        outcomes.append(O(f"across-{i}", max(at + delay, T0), at + delay, (1 - i % 2, 0), str(i % 2)))
     for i in range(402):
         at = T0 + 3 * HOUR + i
         segments = (("user", f"u{i % 66:02}"), ("region", "eu"))
@@ -90,17 +95,23 @@ def test_every_night_is_the_same_on_either_engine(tmp_path, on_spark, monkeypatc
     assert load_view(lakes[1], tmp_path / "cache").segments("many")[0] == ("region", "eu")
 
 
-def test_a_join_that_does_not_fit_into_memory_is_made_in_shares(tmp_path, monkeypatch):
-    records = everything(seed=12)
+@pytest.mark.parametrize(
+    ("across", "kinds"), [(True, {"others", "across", "several"}), (False, {"share", "several"})], ids=["across", "within"]
+)
+def test_a_join_that_does_not_fit_into_memory_is_made_in_shares(tmp_path, monkeypatch, across, kinds):
+    predictions, outcomes = everything(seed=12)
+    if not across:
+        partition_of = {one.id: one.order[0] for one in predictions}
+        outcomes = numbered([o for o in outcomes if o.order[0] == partition_of.get(o.id, o.order[0])])
     lakes = [FolderLake(tmp_path / name) for name in ("at once", "in shares")]
     for lake in lakes:
-        archive(lake, *records, until=H0 + 140)
+        archive(lake, predictions, outcomes, until=H0 + 140)
     wanted = [content(lakes[0], snapshot(lakes[0], tmp_path, H0 + night), tmp_path) for night in NIGHTS]
     join_few_at_once(monkeypatch)
     for night, one in zip(NIGHTS, wanted, strict=True):
         assert_same(content(lakes[1], snapshot(lakes[1], tmp_path, H0 + night), tmp_path), one)
-    at_once, shares = (sum("-share-" in path for path in lake.paths("ground_truth")) for lake in lakes)
-    assert (at_once, shares > len(NIGHTS)) == (0, True)
+    named = [re.search(r"/C\d+-([a-z]*)", path)[1] for path in lakes[1].paths("ground_truth")]
+    assert set(named) - {""} == kinds, "what was joined again has replaced what was joined in shares"
 
 
 @pytest.mark.parametrize("seed", [1])
