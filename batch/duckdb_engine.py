@@ -22,8 +22,9 @@ from batch.statements import Dialect
 ROW_GROUP = 65_536
 WRITERS = 2
 """Queries whose rows are sorted and written at the same time: one file's rows go through one thread."""
-IDS_AT_ONCE = 32_000_000
-"""Ids whose hashes are held in memory at a time (8 bytes each); more of them take more passes."""
+BYTES_A_HASHED_ID = 24
+"""Memory that the search for repeated ids takes for each: its hash in DuckDB, in numpy and on the way. Where they do not fit,
+the ids are read again, a share at a time."""
 BYTES_A_JOINED_ROW = 128
 """Memory that a join takes for each row of either side. What does not fit is joined a share at a time: to read it several
 times is cheaper than to spill it once."""
@@ -50,6 +51,7 @@ class DuckDBEngine(Engine):
     def __init__(self, lake: Lake, folder: Path, memory_limit: str, threads: int | None = None) -> None:
         self.db = connect(memory_limit, folder, threads)
         self._lake, self._folder = lake, folder
+        self._hashed_at_once = memory_bytes(memory_limit) / BYTES_A_HASHED_ID
         self._joined_at_once = memory_bytes(duckdb_share(memory_limit)) / BYTES_A_JOINED_ROW
         self._local = folder / "lake"
         self.db.execute("CREATE TYPE pair_status AS ENUM ('unmatched', 'early', 'joined', 'late')")
@@ -100,7 +102,7 @@ class DuckDBEngine(Engine):
         ids = f"(SELECT id FROM new_{topic} UNION ALL SELECT id FROM earlier_{topic})"
         # Whole files are counted by their footers; some of these ids are left out, so this is a bound.
         files = " + ".join(f"(SELECT count(*) FROM {view}_{topic})" for view in ("new", "recent", "carried"))
-        shares = _shares_of_ids(self.number(f"SELECT {files}") // IDS_AT_ONCE + 1)
+        shares = _shares_of_ids(ceil(self.number(f"SELECT {files}") / self._hashed_at_once))
         found = np.concatenate([self._repeated_hashes(f"SELECT hash(id) AS h FROM {ids} WHERE {one}") for one in shares])
         self.load("repeated_hash", pa.table({"hash": found}))
         return len(found) > 0

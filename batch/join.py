@@ -93,7 +93,9 @@ def join(db: Engine, final_before: int, stem: str) -> list[Written]:
     db.enumerate_names("series", ("model", "version"))
     writer = _Writer(db, final_before, stem)
     shares = db.shares_to_join(*(f"{part}_{topic}" for topic in TOPICS for part in ("new", "open")))
-    found = [one for i, share in enumerate(shares) for one in writer.joined("joined_by_id", f"-share-{i}" if i else "", share)]
+    found = [
+        one for i, share in enumerate(shares) for one in writer.joined("joined_by_id", f"-share-{i}" if i else "", share)
+    ]
     if len(shares) > 1:
         found = _join_across(db, writer, found)
     if db.count("id_of_several"):
@@ -108,7 +110,9 @@ class _Writer:
 
     def __init__(self, db: Engine, final_before: int, stem: str):
         self._db, self._final_before, self._stem = db, final_before, stem
-        self._scored = db.number("SELECT count(*) FROM (SELECT 1 FROM live_predictions WHERE scores IS NOT NULL LIMIT 1) AS one")
+        self._scored = db.number(
+            "SELECT count(*) FROM (SELECT 1 FROM live_predictions WHERE scores IS NOT NULL LIMIT 1) AS one"
+        )
 
     def joined(self, how: str, part: str, share: str = "true") -> list[Written]:
         """The rows that a statement joins."""

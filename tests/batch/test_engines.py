@@ -35,12 +35,13 @@ def engine(request, monkeypatch):
     if request.param == "spark":
         return request.getfixturevalue("on_spark")
     if request.param != "duckdb":
-        join_few_at_once(monkeypatch)
+        be_short_of_memory(monkeypatch)
     return ONE_THREAD
 
 
-def join_few_at_once(monkeypatch):
-    monkeypatch.setattr("batch.duckdb_engine.BYTES_A_JOINED_ROW", 2**22)
+def be_short_of_memory(monkeypatch):
+    for what in ("BYTES_A_JOINED_ROW", "BYTES_A_HASHED_ID"):
+        monkeypatch.setattr(f"batch.duckdb_engine.{what}", 2**22)
 
 
 def everything(seed):
@@ -107,7 +108,7 @@ def test_a_join_that_does_not_fit_into_memory_is_made_in_shares(tmp_path, monkey
     for lake in lakes:
         archive(lake, predictions, outcomes, until=H0 + 140)
     wanted = [content(lakes[0], snapshot(lakes[0], tmp_path, H0 + night), tmp_path) for night in NIGHTS]
-    join_few_at_once(monkeypatch)
+    be_short_of_memory(monkeypatch)
     for night, one in zip(NIGHTS, wanted, strict=True):
         assert_same(content(lakes[1], snapshot(lakes[1], tmp_path, H0 + night), tmp_path), one)
     named = [re.search(r"/C\d+-([a-z]*)", path)[1] for path in lakes[1].paths("ground_truth")]
