@@ -1,21 +1,18 @@
 """`runway api`: the API over HTTP."""
 
 import asyncio
-import ctypes
 import gc
 
 import uvicorn
 
 from api.app import application
+from runway_streams.allocator import keep_freed_memory
 from runway_streams.config import Config
 from runway_streams.ports import check_free
 
 GRACE_S = 10
 """How long requests may take to end after a SIGTERM."""
 MAX_CONNECTIONS = 1_000
-KEPT_BYTES = 32 * 1024 * 1024
-"""Freed memory that malloc keeps; glibc takes no more."""
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 def serve(config: Config, host: str = "127.0.0.1", port: int = 8000) -> None:
@@ -37,12 +34,3 @@ def serve(config: Config, host: str = "127.0.0.1", port: int = 8000) -> None:
     # What was imported lives as long as the process: the collector need not look at it again and again.
     gc.freeze()
     asyncio.run(uvicorn.Server(settings).serve())
-
-
-def keep_freed_memory() -> None:
-    """An answer takes and frees some 20 MB in arrays. To give them back to the kernel and to fault them in again each time
-    is a third of its work."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
-    if mallopt:
-        mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
-        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)

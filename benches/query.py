@@ -35,11 +35,11 @@ from api.merged_view import BatchSnapshot, MergedView
 from api.performance import answer
 from api.principals import Principal
 from api.query import Query
-from api.serve import keep_freed_memory
 from api.settled import SettledDays
 from api.speed_store import SpeedStore
 from batch.manifest import Manifest, ModelSeen
 from batch.view import Confusion, Histograms, Rows
+from runway_streams.allocator import keep_freed_memory
 from runway_streams.database import Database
 from runway_streams.ground_truth import slim
 from runway_streams.ground_truth.full import Layout

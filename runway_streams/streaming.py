@@ -18,6 +18,7 @@ import faust
 from faust.auth import OAuthCredentials
 from mode.supervisors import CrashingSupervisor
 
+from runway_streams.allocator import share_arenas
 from runway_streams.batch_consumer import BatchApp, PassThrough
 from runway_streams.config import Config
 from runway_streams.errors import DependencyDown, RunwayError
@@ -59,6 +60,7 @@ def run_worker(name: str, config: Config) -> None:
     short = name.replace("-", "_")
     if short not in APPS:
         raise RunwayError(f"There is no worker {name!r}.", f"Give one of {', '.join(GROUPS.values())}.")
+    share_arenas()
     worker = RuntimeWorker(make_app(short, config), config)
     # Faust would tell of its own start and end around the one sentence that matters.
     worker.loop.run_until_complete(check_start(config))

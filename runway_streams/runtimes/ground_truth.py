@@ -15,6 +15,7 @@ from agents.ground_truth import ground_truth
 from agents.metrics import MetricsEmitter
 from batch.archived_log import ArchivedLog
 from batch.lake import open_lake
+from runway_streams.allocator import give_back_freed_memory
 from runway_streams.config import Config, kafka_client_options
 from runway_streams.errors import Refused
 from runway_streams.ground_truth.partition import OUTCOMES, PREDICTIONS
@@ -104,16 +105,24 @@ class GroundTruthRuntime(Runtime):
 
     async def keep(self, numbers: set[int]) -> None:
         self.partitions.forget_refused(numbers)
-        for opened in [opened for opened in self.partitions if opened.number not in numbers]:
-            if self.uploads:
-                self.uploads.stop()
-            # First: an emission under way still needs the state.
-            emitter = self.emitters.pop(opened.number, None)
-            if emitter is not None:
-                await emitter.stop()
-            async with opened.lock:
-                self.partitions.close(opened.number)
-            self._failing_since.pop(opened.number, None)
+        closing = [opened.number for opened in self.partitions if opened.number not in numbers]
+        for number in closing:
+            await self._close(number)
+        if closing:
+            give_back_freed_memory()
+
+    async def _close(self, number: int) -> None:
+        opened = self.partitions.get(number)
+        assert opened is not None
+        if self.uploads:
+            self.uploads.stop()
+        # First: an emission under way still needs the state.
+        emitter = self.emitters.pop(number, None)
+        if emitter is not None:
+            await emitter.stop()
+        async with opened.lock:
+            self.partitions.close(number)
+        self._failing_since.pop(number, None)
 
     async def consume(self, batches: AsyncIterable[Any]) -> None:
         await self._started.wait()
