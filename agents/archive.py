@@ -47,8 +47,9 @@ async def archive(
         if not await flow.may_process(max(batch.raw.timestamps)):
             continue
         expected = writers.next_offset(topic, batch.partition)
-        if batch.start > expected and writers.missed(topic, batch.partition, batch.start):
-            await flow.read_again(batch.topic, batch.partition, expected)
+        if batch.start > expected and not writers.is_missing(topic, batch.partition, batch.start):
+            if await flow.read_again(batch.topic, batch.partition, expected):
+                writers.note_sought(topic, batch.partition, batch.start)
             continue
         if batch.start < expected:
             await flow.refuse_new_log(batch.topic, batch.partition, expected)
@@ -71,7 +72,7 @@ class SegmentWriters:
         self._clocks: dict[tuple[str, int], int] = {}
         self._resumed_at: dict[tuple[str, int], int] = {}
         self._archived: dict[tuple[str, int], int] = {}
-        self._missed: dict[tuple[str, int], int] = {}
+        self._sought: dict[tuple[str, int], tuple[int, int]] = {}
         self._lock = asyncio.Lock()
         self._answered = ""
 
@@ -97,7 +98,7 @@ class SegmentWriters:
             self._clocks.pop(place, None)
             self._resumed_at.pop(place, None)
             self._archived.pop(place, None)
-            self._missed.pop(place, None)
+            self._sought.pop(place, None)
         # Whoever owns others now has not flushed them yet.
         self._answered = ""
 
@@ -117,12 +118,13 @@ class SegmentWriters:
         """The offset to be appended next."""
         return self._writers[topic, partition].next_offset
 
-    def missed(self, topic: str, partition: int, start: int) -> bool:
-        """True the first time that a batch begins at `start`, too far on: it must be read again. The second time the gap
-        is the log's own."""
-        first = self._missed.get((topic, partition)) != start
-        self._missed[topic, partition] = start
-        return first
+    def note_sought(self, topic: str, partition: int, start: int) -> None:
+        """The batch that began at `start`, too far on, is read again from the next offset."""
+        self._sought[topic, partition] = (self.next_offset(topic, partition), start)
+
+    def is_missing(self, topic: str, partition: int, start: int) -> bool:
+        """Whether what lies between the next offset and `start` was sought and did not come: the log has it no more."""
+        return self._sought.get((topic, partition)) == (self.next_offset(topic, partition), start)
 
     def step_over(self, topic: str, partition: int, start: int) -> None:
         """Goes on at `start`: the log has nothing before it any more."""

@@ -30,7 +30,11 @@ class Flow(Protocol):
     the same one."""
 
     async def may_process(self, log_time: int) -> bool: ...
-    async def read_again(self, topic: str, partition: int, offset: int) -> bool: ...
+
+    async def read_again(self, topic: str, partition: int, offset: int) -> bool:
+        """Seeks back to an offset; False where it does not, because a rebalance is under way that will."""
+        ...
+
     async def refuse_new_log(self, topic: str, partition: int, reached: int) -> None: ...
 
 
@@ -67,14 +71,14 @@ async def _next_part(opened: OpenPartition, topic: str, batch: TopicBatch, flow:
         await flow.refuse_new_log(batch.topic, batch.partition, expected)
     if expected is None or batch.start <= expected:
         return cut_to(batch.raw, expected or 0)
-    if opened.expected.get(topic) == batch.start:
+    if opened.sought.get(topic) == (expected, batch.start):
         # It was read again and begins at the same place: the gap is the log's own (a transaction's marker, say).
         opened.partition.count_gap(batch.start - expected)
         return batch.raw
-    opened.expected[topic] = batch.start
+    # Only what was sought and did not come is missing in the log: amid a rebalance positions are Kafka's, which may lie ahead.
     if await flow.read_again(batch.topic, batch.partition, expected):
-        return None
-    return batch.raw
+        opened.sought[topic] = (expected, batch.start)
+    return None
 
 
 async def _apply(

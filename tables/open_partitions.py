@@ -77,7 +77,8 @@ class OpenPartition:
     store: PartitionStore
     wait_for: dict[str, int]
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    expected: dict[str, int] = field(default_factory=dict)
+    sought: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By topic, the offset that was read again from, and where the batch began that lay too far on."""
     bad: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=BAD_WINDOW))
     last_emitted: float = 0.0
     last_full: float = 0.0

@@ -112,9 +112,10 @@ class Runtime(ABC):
         return self.settings.fresh_until() >= (log_time - NOTICE if late else log_time)
 
     async def read_again(self, topic: str, partition: int, offset: int) -> bool:
-        """Seeks back to an offset that was dropped on the way."""
+        """Seeks back to an offset that was dropped on the way; False where a rebalance came, after which the state's offsets
+        are sought."""
         if self.app.rebalancing or self.app.should_stop:
-            return True
+            return False
         _log.warning("%s-%d: reading again from offset %d: what came next was dropped on the way.", topic, partition, offset)
         await self.consumer.read_again(TP(topic, partition), offset)
         return True
