@@ -16,7 +16,7 @@ from runway_streams.full_disk import full_disk
 from runway_streams.ground_truth.events import read_outcomes, read_predictions
 from runway_streams.ground_truth.partition import PREDICTIONS, RawBatch
 from runway_streams.ground_truth.settings import SettingsHistory
-from tables.open_partitions import cut_to
+from tables.open_partitions import Sought, cut_to
 
 
 class FlushRequest(msgspec.Struct):
@@ -47,9 +47,10 @@ async def archive(
         if not await flow.may_process(max(batch.raw.timestamps)):
             continue
         expected = writers.next_offset(topic, batch.partition)
-        if batch.start > expected and not writers.is_missing(topic, batch.partition, batch.start):
-            if await flow.read_again(batch.topic, batch.partition, expected):
-                writers.note_sought(topic, batch.partition, batch.start)
+        sought = writers.sought.get((topic, batch.partition))
+        if batch.start > expected and not (sought and sought.is_missing(expected, batch.start, batch.seeks)):
+            if seek := await flow.read_again(batch.topic, batch.partition, expected):
+                writers.sought[topic, batch.partition] = Sought(expected, batch.start, seek)
             continue
         if batch.start < expected:
             await flow.refuse_new_log(batch.topic, batch.partition, expected)
@@ -72,7 +73,8 @@ class SegmentWriters:
         self._clocks: dict[tuple[str, int], int] = {}
         self._resumed_at: dict[tuple[str, int], int] = {}
         self._archived: dict[tuple[str, int], int] = {}
-        self._sought: dict[tuple[str, int], tuple[int, int]] = {}
+        self.sought: dict[tuple[str, int], Sought] = {}
+        """The last seek back, by topic and partition."""
         self._lock = asyncio.Lock()
         self._answered = ""
 
@@ -98,7 +100,7 @@ class SegmentWriters:
             self._clocks.pop(place, None)
             self._resumed_at.pop(place, None)
             self._archived.pop(place, None)
-            self._sought.pop(place, None)
+            self.sought.pop(place, None)
         # Whoever owns others now has not flushed them yet.
         self._answered = ""
 
@@ -117,14 +119,6 @@ class SegmentWriters:
     def next_offset(self, topic: str, partition: int) -> int:
         """The offset to be appended next."""
         return self._writers[topic, partition].next_offset
-
-    def note_sought(self, topic: str, partition: int, start: int) -> None:
-        """The batch that began at `start`, too far on, is read again from the next offset."""
-        self._sought[topic, partition] = (self.next_offset(topic, partition), start)
-
-    def is_missing(self, topic: str, partition: int, start: int) -> bool:
-        """Whether what lies between the next offset and `start` was sought and did not come: the log has it no more."""
-        return self._sought.get((topic, partition)) == (self.next_offset(topic, partition), start)
 
     def step_over(self, topic: str, partition: int, start: int) -> None:
         """Goes on at `start`: the log has nothing before it any more."""

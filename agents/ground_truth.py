@@ -7,20 +7,22 @@ from typing import Protocol
 from agents.dead_letters import DeadLetters, Headers
 from runway_streams.ground_truth.partition import RawBatch
 from runway_streams.partitioner_check import PartitionerCheck
-from tables.open_partitions import OpenPartition, OpenPartitions, cut_to
+from tables.open_partitions import OpenPartition, OpenPartitions, Sought, cut_to
 
 COMMIT_EVENTS = 50_000
 """A partition commits twice a second, or after this many events: the bound of what it holds in memory and does again."""
 
 
 class TopicBatch(Protocol):
-    """A batch as the consumer yields it: `start` is the position from which it was fetched."""
+    """A batch as the consumer yields it: `start` is the position from which it was fetched, `seeks` the number of the last
+    seek back before that."""
 
     topic: str
     partition: int
     start: int
     raw: RawBatch
     keys: list[bytes | None]
+    seeks: int
 
     def origin(self, offset: int) -> tuple[bytes | None, Headers]: ...
 
@@ -31,8 +33,8 @@ class Flow(Protocol):
 
     async def may_process(self, log_time: int) -> bool: ...
 
-    async def read_again(self, topic: str, partition: int, offset: int) -> bool:
-        """Seeks back to an offset; False where it does not, because a rebalance is under way that will."""
+    async def read_again(self, topic: str, partition: int, offset: int) -> int:
+        """Seeks back to an offset, and numbers the seek; 0 where it does not, because a rebalance is under way that will."""
         ...
 
     async def refuse_new_log(self, topic: str, partition: int, reached: int) -> None: ...
@@ -71,13 +73,13 @@ async def _next_part(opened: OpenPartition, topic: str, batch: TopicBatch, flow:
         await flow.refuse_new_log(batch.topic, batch.partition, expected)
     if expected is None or batch.start <= expected:
         return cut_to(batch.raw, expected or 0)
-    if opened.sought.get(topic) == (expected, batch.start):
-        # It was read again and begins at the same place: the gap is the log's own (a transaction's marker, say).
+    sought = opened.sought.get(topic)
+    if sought and sought.is_missing(expected, batch.start, batch.seeks):
+        # The gap is the log's own (a transaction's marker, say).
         opened.partition.count_gap(batch.start - expected)
         return batch.raw
-    # Only what was sought and did not come is missing in the log: amid a rebalance positions are Kafka's, which may lie ahead.
-    if await flow.read_again(batch.topic, batch.partition, expected):
-        opened.sought[topic] = (expected, batch.start)
+    if seek := await flow.read_again(batch.topic, batch.partition, expected):
+        opened.sought[topic] = Sought(expected, batch.start, seek)
     return None
 
 

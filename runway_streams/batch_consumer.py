@@ -37,7 +37,8 @@ KEYS = 64
 @dataclass(slots=True)
 class TopicBatch:
     """One poll's records of a topic-partition; `start` is the position it was fetched from, `raw.next_offset` the one
-    after. `keys` are some of the records' keys, at most KEYS; `records` are all, as they were fetched."""
+    after. `keys` are some of the records' keys, at most KEYS; `records` are all, as they were fetched; `seeks` is the number
+    of the last seek of `BatchConsumer.read_again` that had been made when the fetch began."""
 
     topic: str
     partition: int
@@ -45,6 +46,7 @@ class TopicBatch:
     raw: RawBatch
     keys: list[bytes | None]
     records: list[Any]
+    seeks: int = 0
 
     def origin(self, offset: int) -> tuple[bytes | None, Sequence[tuple[str, bytes | None]]]:
         """The key and the headers of the record at an offset."""
@@ -57,6 +59,7 @@ class _Fetched:
     records: list[Any]
     start: int
     end: int
+    seeks: int
 
 
 class BatchConsumerThread(AIOKafkaConsumerThread):
@@ -66,6 +69,8 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
         super().__init__(*args, **kwargs)
         self._denied: BaseException | None = None
         self._rejoining: asyncio.Task[None] | None = None
+        self.seeks = 0
+        """Seeks back that were made; counted once they are."""
         self.refused: dict[TP, BatchRefused] = {}
         """What is not read beyond a batch that cannot be taken; the others go on."""
 
@@ -85,7 +90,7 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
             await asyncio.sleep(timeout or 0)
             return {}
         _keep_records_plain(consumer._fetcher)
-        starts = self._positions(consumer)
+        seeks, starts = self.seeks, self._positions(consumer)
         try:
             records = await super()._fetch_records(consumer, readable, timeout=timeout, max_records=max_records)
         except BatchRefused as error:
@@ -99,7 +104,9 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
         ends = self._positions(consumer)
         # A seek while this waited makes the position of before stale: then the first record tells.
         return {
-            tp: _Fetched(batch, min(starts.get(tp, batch[0].offset), batch[0].offset), ends.get(tp, batch[-1].offset + 1))
+            tp: _Fetched(
+                batch, min(starts.get(tp, batch[0].offset), batch[0].offset), ends.get(tp, batch[-1].offset + 1), seeks
+            )
             for tp, batch in records.items()
         }
 
@@ -217,6 +224,7 @@ class BatchConsumer(Consumer):
             ),
             [record.key for record in records[:: len(records) // KEYS + 1]],
             records,
+            batch.seeks,
         )
         last = records[-1]
         return ConsumerMessage(
@@ -257,11 +265,14 @@ class BatchConsumer(Consumer):
         """Has the group share out its partitions once more."""
         await self._thread.call_thread(self._thread.rejoin_soon)
 
-    async def read_again(self, tp: TP, offset: int) -> None:
-        """Seeks back, for a batch that was dropped on the way."""
+    async def read_again(self, tp: TP, offset: int) -> int:
+        """Seeks back, for a batch that was dropped on the way; returns the number of the seek, which batches that are fetched
+        from then on have, or a higher one."""
         self.delivered.pop(tp, None)
         await self._thread.seek_wait({tp: offset})
         self._read_offset[tp] = None
+        self._thread.seeks += 1
+        return self._thread.seeks
 
 
 class BatchTransport(Transport):

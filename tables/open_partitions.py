@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from runway_streams.errors import Refused, RunwayError
 from runway_streams.ground_truth.events import OutcomeEvent, PredictionEvent
@@ -68,6 +68,24 @@ class Archive(Protocol):
         ...
 
 
+class Sought(NamedTuple):
+    """A seek back: the offset that was read again from, where the batch began that lay too far on, and the seek's number."""
+
+    offset: int
+    start: int
+    number: int
+
+    def is_missing(self, expected: int, start: int, seeks: int) -> bool:
+        """Whether what lies between the next offset and a batch did not come though it was sought: the batch begins where the
+        one before did, and was fetched after the seek. Several that were fetched before may begin there, too: amid a rebalance
+        positions are those that Kafka holds, ahead of the state.
+
+        >>> Sought(20, 50, 7).is_missing(20, 50, 7), Sought(20, 50, 7).is_missing(20, 50, 6)
+        (True, False)
+        """
+        return (expected, start) == (self.offset, self.start) and seeks >= self.number
+
+
 @dataclass
 class OpenPartition:
     """One partition at work. `lock` keeps a commit from covering bad events whose dead letters are not yet written."""
@@ -77,8 +95,8 @@ class OpenPartition:
     store: PartitionStore
     wait_for: dict[str, int]
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    sought: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """By topic, the offset that was read again from, and where the batch began that lay too far on."""
+    sought: dict[str, Sought] = field(default_factory=dict)
+    """The last seek back, by topic."""
     bad: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=BAD_WINDOW))
     last_emitted: float = 0.0
     last_full: float = 0.0

@@ -111,14 +111,13 @@ class Runtime(ABC):
     def _knows_settings(self, log_time: int, late: bool) -> bool:
         return self.settings.fresh_until() >= (log_time - NOTICE if late else log_time)
 
-    async def read_again(self, topic: str, partition: int, offset: int) -> bool:
-        """Seeks back to an offset that was dropped on the way; False where a rebalance came, after which the state's offsets
-        are sought."""
+    async def read_again(self, topic: str, partition: int, offset: int) -> int:
+        """Seeks back to an offset that was dropped on the way, and numbers the seek; 0 where a rebalance came, after which the
+        state's offsets are sought."""
         if self.app.rebalancing or self.app.should_stop:
-            return False
+            return 0
         _log.warning("%s-%d: reading again from offset %d: what came next was dropped on the way.", topic, partition, offset)
-        await self.consumer.read_again(TP(topic, partition), offset)
-        return True
+        return await self.consumer.read_again(TP(topic, partition), offset)
 
     async def refuse_new_log(self, topic: str, partition: int, reached: int) -> None:
         """Asked where a batch begins before the offset that was reached: a batch that was read twice does, and a topic that was
