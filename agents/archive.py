@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
-from agents.ground_truth import Flow, TopicBatch
+from agents.ground_truth import Flow, TopicBatch, comes_too_soon
 from batch.cutoff import FLUSH_REQUEST
 from batch.lake import Lake, open_lake
 from batch.segments import SegmentWriter, feature_key, read_progress, resume_whole
@@ -47,10 +47,7 @@ async def archive(
         if not await flow.may_process(max(batch.raw.timestamps)):
             continue
         expected = writers.next_offset(topic, batch.partition)
-        sought = writers.sought.get((topic, batch.partition))
-        if batch.start > expected and not (sought and sought.is_missing(expected, batch.start, batch.seeks)):
-            if seek := await flow.read_again(batch.topic, batch.partition, expected):
-                writers.sought[topic, batch.partition] = Sought(expected, batch.start, seek)
+        if await comes_too_soon(batch, expected, writers.sought, (topic, batch.partition), flow):
             continue
         if batch.start < expected:
             await flow.refuse_new_log(batch.topic, batch.partition, expected)

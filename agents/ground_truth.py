@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from agents.dead_letters import DeadLetters, Headers
 from runway_streams.ground_truth.partition import RawBatch
@@ -69,18 +69,28 @@ async def ground_truth(
 async def _next_part(opened: OpenPartition, topic: str, batch: TopicBatch, flow: Flow) -> RawBatch | None:
     """The part of the batch that comes next in the log, or None where something between was dropped on the way."""
     expected = opened.partition.next_offset(topic)
-    if expected is not None and batch.start < expected:
-        await flow.refuse_new_log(batch.topic, batch.partition, expected)
-    if expected is None or batch.start <= expected:
-        return cut_to(batch.raw, expected or 0)
-    sought = opened.sought.get(topic)
-    if sought and sought.is_missing(expected, batch.start, batch.seeks):
-        # The gap is the log's own (a transaction's marker, say).
-        opened.partition.count_gap(batch.start - expected)
+    if expected is None:
         return batch.raw
+    if batch.start < expected:
+        await flow.refuse_new_log(batch.topic, batch.partition, expected)
+    if await comes_too_soon(batch, expected, opened.sought, topic, flow):
+        return None
+    if batch.start > expected:
+        opened.partition.count_gap(batch.start - expected)
+    return cut_to(batch.raw, expected)
+
+
+async def comes_too_soon(batch: TopicBatch, expected: int, sought: dict[Any, Sought], place: Any, flow: Flow) -> bool:
+    """Whether a batch is not the next one, and is to be dropped: what lies between is read again. False once that was sought and
+    did not come: then the gap is the log's own (a transaction's marker, say)."""
+    if batch.start <= expected:
+        return False
+    last = sought.get(place)
+    if last and last.is_missing(expected, batch.start, batch.seeks):
+        return False
     if seek := await flow.read_again(batch.topic, batch.partition, expected):
-        opened.sought[topic] = Sought(expected, batch.start, seek)
-    return None
+        sought[place] = Sought(expected, batch.start, seek)
+    return True
 
 
 async def _apply(
